@@ -1,0 +1,165 @@
+package pebblekv
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/wal"
+
+	"tram/internal/kv"
+)
+
+// Repaired says what Repair has done.
+type Repaired struct {
+	// Damage is what was found, in words for the operator; empty if there was nothing to repair.
+	Damage []string
+	// Saved is the directory with the files as they were.
+	Saved string
+}
+
+// repairRounds bounds the number of places that one Repair mends.
+const repairRounds = 16
+
+// Repair makes a database whose log is damaged fit to be opened, by giving up the changes from the
+// damaged place on. What it gives up is kept in a directory beside the log. It does nothing to a
+// database that is sound, and nothing about damaged tables.
+func Repair(dir string, o Options) (Repaired, error) {
+	o = o.withDefaults(dir)
+	lock, err := lockDir(o.FS, dir)
+	if err != nil {
+		return Repaired{}, fmt.Errorf("repair storage %s: %w", dir, err)
+	}
+	r := repair{fs: o.FS, dir: dir, opts: o, lock: lock}
+	err = r.run()
+	if err = errors.Join(err, lock.Close()); err != nil {
+		return r.done, fmt.Errorf("repair storage %s: %w", dir, err)
+	}
+	return r.done, nil
+}
+
+type repair struct {
+	fs   vfs.FS
+	dir  string
+	opts Options
+	lock *pebble.Lock
+	done Repaired
+}
+
+func (r *repair) run() error {
+	for range repairRounds {
+		at, err := r.marked()
+		if err != nil {
+			return err
+		}
+		bad, err := r.inspect(at)
+		if err != nil || bad == nil {
+			return err
+		}
+		r.done.Damage = append(r.done.Damage, bad.Error())
+		if err := r.cut(bad); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the log has more than %d damaged places: %w", repairRounds, kv.ErrCorrupt)
+}
+
+// marked returns what the mark says, and makes a new one if it cannot be read.
+func (r *repair) marked() (position, error) {
+	m, err := openMark(r.fs, r.dir)
+	if err == nil {
+		return m.at, m.close()
+	}
+	if errors.Is(err, kv.ErrNewer) {
+		return position{}, err
+	}
+	r.done.Damage = append(r.done.Damage, err.Error())
+	return position{}, createMark(r.fs, r.dir, position{})
+}
+
+// inspect opens the database without changing it and returns what is wrong with its logs.
+func (r *repair) inspect(at position) (*damage, error) {
+	var bad *damage
+	if err := missingLog(r.fs, r.dir, at); errors.As(err, &bad) {
+		return bad, nil
+	} else if err != nil {
+		return nil, err
+	}
+	db := &DB{dir: r.dir, opts: r.opts, log: r.opts.Logger, lock: r.lock}
+	db.guard = &guard{FS: r.fs, dir: r.dir, vet: func(first wal.NumWAL) error {
+		return verifyLogs(r.fs, r.dir, first, at)
+	}}
+	db.cache = pebble.NewCache(1 << 20)
+	defer db.cache.Unref()
+	o := db.pebbleOptions()
+	o.ReadOnly = true
+	p, err := pebble.Open(r.dir, o)
+	if errors.As(err, &bad) {
+		return bad, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", mapError(err))
+	}
+	return nil, p.Close()
+}
+
+// cut ends the damaged log before its damage, takes away the logs after it, and lets the mark say
+// so. The mark goes last: until then the database refuses to open.
+func (r *repair) cut(bad *damage) error {
+	logs, err := wal.Scan(wal.Dir{FS: r.fs, Dirname: r.dir})
+	if err != nil {
+		return fmt.Errorf("list log files: %w", err)
+	}
+	if r.done.Saved == "" {
+		r.done.Saved = r.fs.PathJoin(r.dir, r.opts.Clock.Now().UTC().Format("damaged-20060102-150405"))
+	}
+	if err := r.fs.MkdirAll(r.done.Saved, 0o700); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	for _, l := range logs {
+		if l.Num < bad.num {
+			continue
+		}
+		_, path := l.SegmentLocation(0)
+		saved := r.fs.PathJoin(r.done.Saved, r.fs.PathBase(path)+".saved")
+		if err := vfs.Copy(r.fs, path, saved); err != nil {
+			return fmt.Errorf("save %s: %w", path, err)
+		}
+		if l.Num == bad.num {
+			err = r.shorten(path, bad.offset)
+		} else {
+			err = r.fs.Remove(path)
+		}
+		if err != nil {
+			return fmt.Errorf("cut %s: %w", path, err)
+		}
+	}
+	if err := syncDir(r.fs, r.dir); err != nil {
+		return err
+	}
+	return createMark(r.fs, r.dir, position{seq: bad.read})
+}
+
+// shorten replaces a file with its first size bytes.
+func (r *repair) shorten(path string, size int64) (err error) {
+	from, err := r.fs.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	tmp := path + ".cut"
+	to, err := r.fs.Create(tmp, "tram-repair")
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(to, from, size)
+	if err == nil {
+		err = to.Sync()
+	}
+	if err = errors.Join(err, to.Close()); err != nil {
+		return err
+	}
+	return r.fs.Rename(tmp, path)
+}
