@@ -1,0 +1,169 @@
+package textindex
+
+import (
+	"bytes"
+
+	"tram/internal/kv"
+)
+
+const (
+	fanout     = 8       // segments of one tier that become one of the next
+	smallest   = 64      // emails: segments below are of one tier
+	maxSegment = 1 << 16 // emails: a segment this large stays as it is
+)
+
+// tier is a segment's size class: each is fanout times the one below.
+func (h header) tier() int {
+	t := 0
+	for n := uint64(smallest); n < h.emails; n *= fanout {
+		t++
+	}
+	return t
+}
+
+// merge joins the newest segments of one tier when there are fanout of them, and goes on with the
+// tier above as long as that fills one.
+func merge(txn kv.Txn, account uint64, c *cursor, alive func(uint64) bool) error {
+	for {
+		all, err := headers(txn, account)
+		if err != nil {
+			return err
+		}
+		run := mergeable(all)
+		if run == nil {
+			return nil
+		}
+		if err := mergeRun(txn, account, run, c.segment, alive); err != nil {
+			return err
+		}
+		c.segment++
+	}
+}
+
+// mergeable returns the run of neighbours at the young end that should become one segment.
+func mergeable(all []header) []header {
+	for end := len(all); end > 0; {
+		start := end - 1
+		for start > 0 && all[start-1].tier() <= all[end-1].tier() {
+			start--
+		}
+		var emails uint64
+		for _, h := range all[start:end] {
+			emails += h.emails
+		}
+		if end-start >= fanout && emails <= maxSegment {
+			return all[start:end]
+		}
+		end = start
+	}
+	return nil
+}
+
+func mergeRun(
+	txn kv.Txn, account uint64, run []header, id uint32, alive func(uint64) bool,
+) error {
+	h := header{id: id, first: run[0].first, last: run[len(run)-1].last}
+	sources := make([]*source, len(run))
+	for i, part := range run {
+		h.emails += part.emails
+		sources[i] = &source{r: txn, account: account, h: part}
+		if err := sources[i].load(nil); err != nil {
+			return err
+		}
+	}
+	w := newWriter(txn, account, h)
+	var list []posting
+	for {
+		word := least(sources)
+		if word == nil {
+			break
+		}
+		word = bytes.Clone(word)
+		list = list[:0]
+		for _, s := range sources {
+			if err := s.take(word, func(p posting) {
+				if alive == nil || alive(p.email) {
+					list = append(list, p)
+				}
+			}); err != nil {
+				return err
+			}
+		}
+		if len(list) == 0 {
+			continue
+		}
+		if err := w.add(word, list); err != nil {
+			return err
+		}
+	}
+	if err := w.close(); err != nil {
+		return err
+	}
+	for _, part := range run {
+		if err := part.remove(txn, account); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// source reads a segment's terms in order, a block at a time.
+type source struct {
+	r       kv.Reader
+	account uint64
+	h       header
+	entries []entry
+	next    int
+	lastKey []byte
+}
+
+// load reads the block after the key.
+func (s *source) load(after []byte) error {
+	s.entries, s.next = s.entries[:0], 0
+	p := segmentKey(s.account, tagTerms, s.h.id)
+	rng := kv.Range{Start: p, End: kv.PrefixEnd(p), Limit: 1}
+	if after != nil {
+		rng.Start = append(bytes.Clone(after), 0)
+	}
+	return s.r.Scan(rng, func(key, block []byte) error {
+		s.lastKey = bytes.Clone(key)
+		return eachEntry(block, func(e *entry) (bool, error) {
+			held := *e
+			held.word = bytes.Clone(e.word)
+			s.entries = append(s.entries, held)
+			return true, nil
+		})
+	})
+}
+
+func (s *source) word() []byte {
+	if s.next >= len(s.entries) {
+		return nil
+	}
+	return s.entries[s.next].word
+}
+
+// take hands over the postings of word when the source stands at it, and moves on.
+func (s *source) take(word []byte, fn func(posting)) error {
+	if !bytes.Equal(s.word(), word) || s.word() == nil {
+		return nil
+	}
+	if err := s.h.eachPosting(s.r, s.account, &s.entries[s.next], fn); err != nil {
+		return err
+	}
+	if s.next++; s.next == len(s.entries) {
+		return s.load(s.lastKey)
+	}
+	return nil
+}
+
+// least returns the smallest word at which a source stands, nil at the end of all.
+func least(sources []*source) []byte {
+	var word []byte
+	for _, s := range sources {
+		if w := s.word(); w != nil && (word == nil || bytes.Compare(w, word) < 0) {
+			word = w
+		}
+	}
+	return word
+}
