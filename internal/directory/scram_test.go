@@ -1,0 +1,380 @@
+package directory
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xdg-go/scram"
+
+	"tram/internal/kv"
+)
+
+// TestSCRAMVector is the dialogue of RFC 7677 §3.
+func TestSCRAMVector(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(o *Options) { o.Limits.PasswordMin = 1 })
+	h.domain("example.test")
+	user, err := h.AddAccount(context.Background(), AccountOptions{
+		Address: addr("user@example.test"), Password: "pencil", AllowCommonPassword: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	salt, err := base64.StdEncoding.DecodeString("W22ZaJ0SNY7soEsUEjb6gQ==")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.setSalt(user.ID, "pencil", salt, 4096)
+	h.nonce = func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" }
+	told, x, err := talk(t, h, "SCRAM-SHA-256", secured, nothing,
+		"n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
+		"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"+
+			"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=", "")
+	if err != nil || x.Account().ID != user.ID {
+		t.Fatalf("%v, account %d", err, x.Account().ID)
+	}
+	want := []string{"",
+		"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+		"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="}
+	for i := range want {
+		if told[i] != want[i] {
+			t.Errorf("challenge %d is %q, want %q", i, told[i], want[i])
+		}
+	}
+}
+
+// setSalt stores SCRAM keys with a salt of the test's choice.
+func (h house) setSalt(id AccountID, password string, salt []byte, rounds int) {
+	h.t.Helper()
+	client, err := scram.SHA256.NewClientUnprepped("", password, "")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	c, err := client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(salt), Iters: rounds})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	aead, err := h.sealer()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	nonce := make([]byte, aead.NonceSize())
+	err = h.change(context.Background(), id, func(_ *accountRecord, s *credentialRecord) error {
+		s.SCRAM = &scramKeys{Salt: salt, Iterations: rounds,
+			Sealed: aead.Seal(nonce, nonce, append(c.StoredKey, c.ServerKey...), salt)}
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// hidden stands for a client that could bind and was shown no PLUS, RFC 5802 §6.
+const hidden scram.ChannelBindingType = "hidden"
+
+// scramOnce logs in as a client written by others does; change may spoil its messages.
+func scramOnce(
+	t *testing.T, h house, o SASLOptions, mech, user, password string, change func(step int, s string) string,
+	binding ...scram.ChannelBinding,
+) error {
+	t.Helper()
+	client, err := scram.SHA256.NewClient(user, password, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := client.NewConversation()
+	switch {
+	case len(binding) > 0 && binding[0].Type == hidden:
+		c = client.NewConversationAdvertisingChannelBinding()
+	case len(binding) > 0:
+		c = client.NewConversationWithChannelBinding(binding[0])
+	}
+	x, err := h.Start(context.Background(), mech, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	challenge, done := []byte{}, false
+	for i := 0; !done; i++ {
+		response, err := c.Step(string(challenge))
+		if err != nil {
+			return err
+		}
+		if change != nil {
+			response = change(i, response)
+		}
+		if challenge, done, err = x.Next([]byte(response)); err != nil {
+			return err
+		}
+	}
+	if !c.Valid() {
+		return errors.New("the server has not proved itself")
+	}
+	return nil
+}
+
+func TestSCRAM(t *testing.T) {
+	t.Parallel()
+	h := open(t, nil)
+	h.domain("example.test")
+	alice := h.account("alice@example.test")
+	off := h.account("off@example.test")
+	h.account("a,b=c@example.test")
+	if err := h.SetDisabled(context.Background(), off.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	// Clients prepare passwords by SASLprep, which is not what PLAIN's are prepared by.
+	if err := h.SetPassword(context.Background(), alice.ID, "½ cup ﬁne ﬂour"); err != nil {
+		t.Fatal(err)
+	}
+	replace := func(at int, old, by string) func(int, string) string {
+		return func(i int, s string) string {
+			if i == at {
+				return strings.Replace(s, old, by, 1)
+			}
+			return s
+		}
+	}
+	for _, tt := range []struct {
+		what, user, password string
+		change               func(int, string) string
+		err                  error
+	}{
+		{"right", "alice@example.test", "½ cup ﬁne ﬂour", nil, nil},
+		{"in capitals", "ALICE@EXAMPLE.TEST", "½ cup ﬁne ﬂour", nil, nil},
+		{"escaped name", `"a,b=c"@example.test`, password, nil, nil},
+		{"own authorization identity", "alice", "½ cup ﬁne ﬂour", nil, nil},
+		{"wrong password", "alice@example.test", "wrong", nil, ErrBadCredentials},
+		{"unknown user", "nobody@example.test", password, nil, ErrBadCredentials},
+		{"disabled", "off@example.test", password, nil, ErrBadCredentials},
+		{"another's nonce", "alice", "½ cup ﬁne ﬂour", replace(1, ",r=", ",r=x"), ErrMalformed},
+		{"another's header", "alice", "½ cup ﬁne ﬂour", replace(1, "c=biws", "c=eSws"), ErrBadCredentials},
+		{"no proof", "alice", "½ cup ﬁne ﬂour", replace(1, ",p=", ",x="), ErrMalformed},
+		{"extension", "alice", "½ cup ﬁne ﬂour", replace(0, "n,,", "n,,m=x,"), ErrMalformed},
+		{"binding without PLUS", "alice", "½ cup ﬁne ﬂour", replace(0, "n,,", "p=tls-exporter,,"), ErrMalformed},
+		{"nonsense", "alice", "½ cup ﬁne ﬂour", func(int, string) string { return "x" }, ErrMalformed},
+		{"data after the end", "alice", "½ cup ﬁne ﬂour", replace(2, "", "more"), ErrMalformed},
+	} {
+		err := scramOnce(t, h, secured, "SCRAM-SHA-256", tt.user, tt.password, tt.change)
+		if err != tt.err {
+			t.Errorf("%s: %v, want %v", tt.what, err, tt.err)
+		}
+		if err := h.Unban(context.Background(), home); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Nobody logs in for another.
+	for as, want := range map[string]error{"alice@example.test": nil, "off@example.test": ErrBadCredentials} {
+		client, err := scram.SHA256.NewClient("alice@example.test", "½ cup ﬁne ﬂour", as)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := client.NewConversation()
+		first, err := c.Step("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := h.Start(context.Background(), "SCRAM-SHA-256", secured)
+		if err != nil {
+			t.Fatal(err)
+		}
+		challenge, _, err := x.Next([]byte(first))
+		if err != nil {
+			t.Fatal(err)
+		}
+		final, err := c.Step(string(challenge))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := x.Next([]byte(final)); err != want {
+			t.Errorf("alice for %s: %v", as, err)
+		}
+	}
+}
+
+// TestSCRAMHidesWhoExists proves that the first answer to an unknown user is like one to a known:
+// the same salt each time, another one for another name (A3).
+func TestSCRAMHidesWhoExists(t *testing.T) {
+	t.Parallel()
+	h := open(t, nil)
+	h.domain("example.test")
+	alice := h.account("alice@example.test")
+	again := h.again(h.db)
+	salt := func(h house, user string) string {
+		t.Helper()
+		x, err := h.Start(context.Background(), "SCRAM-SHA-256", secured)
+		if err != nil {
+			t.Fatal(err)
+		}
+		challenge, _, err := x.Next([]byte("n,,n=" + user + ",r=abc"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := strings.Split(string(challenge), ",")
+		if len(f) != 3 || f[2] != "i=4096" || len(f[1]) != len("s=")+24 || len(f[0]) != len("r=abc")+24 {
+			t.Errorf("%s: %q", user, challenge)
+		}
+		return f[1]
+	}
+	for _, user := range []string{"alice@example.test", "nobody@example.test", "not an address"} {
+		first := salt(h, user)
+		if salt(h, user) != first || salt(again, user) != first {
+			t.Errorf("%s: the salt changes", user)
+		}
+	}
+	before := salt(h, "alice@example.test")
+	if err := h.SetDisabled(context.Background(), alice.ID, true); err != nil {
+		t.Fatal(err)
+	}
+	if salt(h, "alice@example.test") != before {
+		t.Error("the salt tells that an account was disabled")
+	}
+	if salt(h, "nobody@example.test") != salt(h, "NOBODY@example.test") {
+		t.Error("the salt depends on case, which a real one does not")
+	}
+	if salt(h, "nobody@example.test") == salt(h, "nobody2@example.test") {
+		t.Error("two unknown users have one salt")
+	}
+}
+
+func TestSCRAMKeysAreSealed(t *testing.T) {
+	t.Parallel()
+	h := open(t, nil)
+	h.domain("example.test")
+	alice := h.account("alice@example.test")
+	rec, err := h.cache.secret(context.Background(), alice.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := h.openSCRAM(rec.SCRAM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.StdEncoding.EncodeToString(c.StoredKey)
+	if dump := h.dump(); strings.Contains(dump, string(c.StoredKey)) || strings.Contains(dump, b64) {
+		t.Error("the stored key is in the database as it is")
+	}
+	for _, spoil := range []func(*scramKeys){
+		func(k *scramKeys) { k.Sealed[len(k.Sealed)-1] ^= 1 },
+		func(k *scramKeys) { k.Salt[0] ^= 1 },
+		func(k *scramKeys) { k.Sealed = k.Sealed[:5] },
+		func(k *scramKeys) { k.Sealed = nil },
+	} {
+		k := *rec.SCRAM
+		k.Salt, k.Sealed = append([]byte(nil), k.Salt...), append([]byte(nil), k.Sealed...)
+		spoil(&k)
+		if _, err := h.openSCRAM(&k); !errors.Is(err, kv.ErrCorrupt) {
+			t.Errorf("spoiled keys open: %v", err)
+		}
+	}
+}
+
+// pair is a TLS connection with both ends' states.
+func pair(t *testing.T, version uint16) (server, client tls.ConnectionState, leaf *x509.Certificate) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"mail.example.test"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if leaf, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	a, b := net.Pipe()
+	s := tls.Server(a, &tls.Config{MinVersion: version, MaxVersion: version,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	c := tls.Client(b, &tls.Config{RootCAs: roots, ServerName: "mail.example.test"})
+	t.Cleanup(func() { a.Close(); b.Close() })
+	failed := make(chan error, 1)
+	go func() { failed <- s.Handshake() }()
+	if err := errors.Join(c.Handshake(), <-failed); err != nil {
+		t.Fatal(err)
+	}
+	return s.ConnectionState(), c.ConnectionState(), leaf
+}
+
+// TestSCRAMPlus binds log-ins to their TLS connection, RFC 9266 and RFC 5929.
+func TestSCRAMPlus(t *testing.T) {
+	t.Parallel()
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		server, client, leaf := pair(t, version)
+		_, elsewhere, _ := pair(t, version)
+		h := open(t, func(o *Options) {
+			o.ServerCertificate = func(*tls.ConnectionState) *x509.Certificate { return leaf }
+		})
+		plain := h.again(h.db)
+		h.domain("example.test")
+		h.account("alice@example.test")
+		h.clock.Advance(pollEvery)
+		const plus = "SCRAM-SHA-256-PLUS"
+		exporter, err1 := scram.NewTLSExporterBinding(&client)
+		endpoint, err2 := scram.NewTLSServerEndpointBinding(&client)
+		other, err3 := scram.NewTLSExporterBinding(&elsewhere)
+		otherEnd, err4 := scram.NewTLSServerEndpointBinding(&elsewhere)
+		if err := errors.Join(err1, err2, err3, err4); err != nil {
+			t.Fatal(err)
+		}
+		unique := scram.ChannelBinding{Type: "tls-unique", Data: []byte("x")}
+		strange := scram.ChannelBinding{Type: "tls-new", Data: []byte("x")}
+		o := SASLOptions{Protocol: IMAP, Remote: home, TLS: &server}
+		for _, tt := range []struct {
+			what    string
+			h       house
+			mech    string
+			binding []scram.ChannelBinding
+			err     error
+		}{
+			{"exporter", h, plus, []scram.ChannelBinding{exporter}, nil},
+			{"end point", h, plus, []scram.ChannelBinding{endpoint}, nil},
+			{"end point nobody knows", plain, plus, []scram.ChannelBinding{endpoint}, ErrBadCredentials},
+			{"exporter without end point", plain, plus, []scram.ChannelBinding{exporter}, nil},
+			{"another connection", h, plus, []scram.ChannelBinding{other}, ErrBadCredentials},
+			{"another certificate", h, plus, []scram.ChannelBinding{otherEnd}, ErrBadCredentials},
+			{"obsolete kind", h, plus, []scram.ChannelBinding{unique}, ErrBadCredentials},
+			{"strange kind", h, plus, []scram.ChannelBinding{strange}, ErrMalformed},
+			{"PLUS unbound", h, plus, nil, ErrMalformed},
+			{"bound without PLUS", h, "SCRAM-SHA-256", []scram.ChannelBinding{exporter}, ErrMalformed},
+			{"client that cannot bind", h, "SCRAM-SHA-256", nil, nil},
+			// Somebody on the way hid PLUS from a client that can bind, RFC 5802 §6.
+			{"hidden PLUS", h, "SCRAM-SHA-256", []scram.ChannelBinding{{Type: hidden}}, ErrBadCredentials},
+		} {
+			err := scramOnce(t, tt.h, o, tt.mech, "alice@example.test", password, nil, tt.binding...)
+			if !errors.Is(err, tt.err) {
+				t.Errorf("TLS %x, %s: %v, want %v", version, tt.what, err, tt.err)
+			}
+		}
+	}
+}
+
+func TestEndPointHash(t *testing.T) {
+	t.Parallel()
+	raw := []byte("certificate")
+	s256, s384, s512 := sha256.Sum256(raw), sha512.Sum384(raw), sha512.Sum512(raw)
+	for alg, want := range map[x509.SignatureAlgorithm][]byte{
+		x509.SHA1WithRSA: s256[:], x509.ECDSAWithSHA256: s256[:], x509.PureEd25519: s256[:],
+		x509.SHA384WithRSAPSS: s384[:], x509.ECDSAWithSHA384: s384[:], x509.ECDSAWithSHA512: s512[:],
+	} {
+		if got := endPoint(&x509.Certificate{Raw: raw, SignatureAlgorithm: alg}); string(got) != string(want) {
+			t.Errorf("%v: %d bytes", alg, len(got))
+		}
+	}
+}
