@@ -1,0 +1,103 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"tram/internal/blob"
+	"tram/internal/directory"
+	"tram/internal/envelope"
+	"tram/internal/message"
+	"tram/internal/smtp"
+)
+
+var errNoForwarder = errors.New("mail for elsewhere is not configured")
+
+// bound is a body that was made for a forward, with its parse.
+type bound struct {
+	body    *blob.Pending
+	message *message.Message
+}
+
+// forward hands what leads elsewhere to the queue: one message for each recipient of ours that
+// leads there, since each says in a Delivered-To field that it passed here, which is how a loop is
+// found when it comes back. A DSN for a forward that fails is owed to the sender, as he wished (RFC
+// 3461 §5.2.1): the address elsewhere cannot be asked at RCPT.
+func (r *delivery) forward(ctx context.Context) (smtp.Reply, error) {
+	for i := range r.env.Recipients {
+		var legs []*leg
+		for _, l := range r.legs {
+			if l.account == 0 && l.by == i && l.reply.Code == 0 {
+				legs = append(legs, l)
+			}
+		}
+		if len(legs) == 0 {
+			continue
+		}
+		err := r.forwardFrom(ctx, i, legs)
+		if err != nil {
+			r.o.Logger.Error("message not forwarded", "id", r.env.ID, "error", err)
+		}
+		for _, l := range legs {
+			if l.reply = r.ok; err != nil {
+				l.reply = ReplyOf(err)
+			}
+			r.tell("forwarded", l.to, l.reply, "by "+r.env.Recipients[i].Address.String())
+		}
+	}
+	return smtp.Reply{}, nil
+}
+
+func (r *delivery) forwardFrom(ctx context.Context, by int, legs []*leg) error {
+	if r.o.Forwarder == nil {
+		return errNoForwarder
+	}
+	via := r.env.Recipients[by].Address
+	made, err := r.remake(ctx, []byte("Delivered-To: "+via.String()+"\r\n"))
+	if err != nil {
+		return fmt.Errorf("forward: %w", err)
+	}
+	out := r.handOver(".f")
+	out.Origin, out.Body, out.Message = envelope.Forward, made.body, made.message
+	for _, l := range legs {
+		orcpt := r.env.Recipients[by].ORCPT
+		if orcpt == "" {
+			orcpt = "rfc822;" + via.String() // RFC 3461 §5.2.1: the address the sender knows
+		}
+		out.Recipients = append(out.Recipients, envelope.Recipient{
+			Address: l.to, Notify: r.env.Recipients[by].Notify, ORCPT: orcpt,
+		})
+	}
+	return r.o.Forwarder.Forward(ctx, out)
+}
+
+// handOver returns env for the queue, without recipients: ".f" for forwards, ".w" for what waits.
+func (r *delivery) handOver(suffix string) *envelope.Envelope {
+	out := *r.env
+	out.Recipients = nil
+	out.ID = r.env.ID + suffix
+	return &out
+}
+
+// postpone gives the queue the local deliveries that may succeed later. The bytes are the same, so
+// the body is not stored again.
+func (r *delivery) postpone(ctx context.Context, legs []*leg) error {
+	if r.o.Forwarder == nil {
+		return errNoForwarder
+	}
+	out := r.handOver(".w")
+	for _, l := range legs {
+		if l.account == 0 {
+			return fmt.Errorf("forward to %s: the queue has refused it already", l.to)
+		}
+		account, err := r.o.Directory.Account(ctx, directory.AccountID(l.account))
+		if err != nil {
+			return fmt.Errorf("find account %d: %w", l.account, err)
+		}
+		out.Recipients = append(out.Recipients, envelope.Recipient{
+			Address: account.Address, Notify: r.notify(l.by), ORCPT: r.env.Recipients[l.by].ORCPT,
+		})
+	}
+	return r.o.Forwarder.Forward(ctx, out)
+}
