@@ -1,0 +1,217 @@
+package imapd
+
+import (
+	"errors"
+	"io"
+
+	"tram/internal/imap"
+	"tram/internal/store"
+)
+
+// append is APPEND, RFC 9051 §6.3.12, for one message or, with MULTIAPPEND (RFC 3502), several: all
+// are stored in one transaction, or none. Messages stream into the store as they arrive.
+func (s *session) append() error {
+	s.dec.SP()
+	name := s.dec.Mailbox()
+	if err := s.dec.Err(); err != nil {
+		return err
+	}
+	a := &appending{s: s}
+	defer a.discard()
+	// A literal takes as long as its slowest stretch allows, not as long as an idle client may.
+	s.c.SetIdle(s.srv.o.Limits.WriteStall)
+	defer s.c.SetIdle(s.srv.o.Limits.Idle)
+	if err := a.receive(name); err != nil {
+		return err
+	}
+	return a.commit(name)
+}
+
+// Nothing is visible, or counts against the quota, before commit: bodies that were received and not
+// stored are given up, and what a crash leaves of them is collected by the blob store. The last
+// bytes of each body travel in the transaction itself, which is why their number is bounded.
+
+// appending is an APPEND on its way.
+type appending struct {
+	s        *session
+	messages []store.AppendOptions
+	sum      int64
+}
+
+// discard gives up what was received and not stored; after a commit it does nothing.
+func (a *appending) discard() {
+	for i := range a.messages {
+		a.messages[i].Body.Discard()
+	}
+}
+
+// receive reads all messages.
+func (a *appending) receive(name string) error {
+	d := a.s.dec
+	d.SP()
+	for {
+		o := a.attributes()
+		utf8 := a.utf8Prefix()
+		literal := d.Literal(a.s.srv.o.Limits.AppendSize)
+		if err := d.Err(); err != nil {
+			return err
+		}
+		if err := a.check(name, literal); err != nil {
+			return err
+		}
+		if err := a.read(&o, literal); err != nil {
+			return err
+		}
+		a.messages = append(a.messages, o)
+		if utf8 {
+			d.Expect(')')
+		}
+		if d.Err() != nil || !d.TrySP() {
+			return a.s.args()
+		}
+	}
+}
+
+// attributes reads the optional flags and date.
+func (a *appending) attributes() store.AppendOptions {
+	var o store.AppendOptions
+	d := a.s.dec
+	if d.Peek() == '(' {
+		o.Flags, o.Keywords = splitFlags(d.Flags())
+		d.SP()
+	}
+	if d.Peek() == '"' {
+		o.Received = d.DateTime()
+		d.SP()
+	}
+	return o
+}
+
+// utf8Prefix reads the beginning of "UTF8 (literal8)", RFC 6855 §4. Messages with 8-bit header
+// fields are taken without it too: the RFC would have them refused, and people who move their mail
+// here would lose those (raw UTF-8 in Subject is common in old Vietnamese mail).
+func (a *appending) utf8Prefix() bool {
+	d := a.s.dec
+	if d.AtLiteral() || d.Err() != nil {
+		return false
+	}
+	if d.Label() != "UTF8" {
+		d.Bad("Expected a literal")
+	}
+	d.SP()
+	d.Expect('(')
+	return true
+}
+
+// check refuses a message before its bytes are asked for, where that can be known.
+func (a *appending) check(name string, l *imap.Literal) error {
+	limits := &a.s.srv.o.Limits
+	a.sum += l.Size
+	switch {
+	case l.Size == 0:
+		return &no{"CANNOT", "A message cannot be empty"} // RFC 3502 §6.3.11
+	case limits.AppendSum > 0 && a.sum > limits.AppendSum && len(a.messages) > 0,
+		limits.AppendMessages > 0 && len(a.messages) >= limits.AppendMessages:
+		return &no{"LIMIT", "Too many messages in one APPEND"}
+	case len(a.messages) > 0:
+		return nil
+	}
+	return a.s.view(func(tx *store.Tx) error {
+		if _, err := tx.MailboxByName(name); err != nil {
+			return tryCreate(err)
+		}
+		usage, quota := tx.Usage()
+		if quota.Bytes > 0 && usage.Bytes+l.Size > quota.Bytes ||
+			quota.Messages > 0 && usage.Messages >= quota.Messages {
+			return store.ErrOverQuota
+		}
+		return nil
+	})
+}
+
+// copySize is the size of the buffer between connection and store.
+const copySize = 32 << 10
+
+// read streams one message into the store.
+func (a *appending) read(o *store.AppendOptions, l *imap.Literal) error {
+	body := a.s.srv.o.Store.NewBody(a.s.ctx)
+	defer body.Abort()
+	if err := a.stream(body, l); err != nil {
+		return err
+	}
+	var err error
+	if o.Body, o.Message, err = body.Finish(); err != nil {
+		return err
+	}
+	if o.Message.NUL {
+		if err := a.s.withoutNUL(o); err != nil {
+			o.Body.Discard()
+			return err
+		}
+	}
+	if l.Close(); a.s.dec.Err() != nil {
+		o.Body.Discard()
+		return a.s.dec.Err()
+	}
+	return nil
+}
+
+// stream copies the literal. An error of the client's end is the decoder's too, and ends the
+// session; one of the store's is answered.
+func (a *appending) stream(w io.Writer, l *imap.Literal) error {
+	buf := a.s.srv.borrow(copySize)
+	defer a.s.srv.giveBack(buf)
+	for {
+		n, err := l.Read((*buf)[:copySize])
+		if n > 0 {
+			if _, err := w.Write((*buf)[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF) && a.s.dec.Err() == nil:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// commit stores the messages and tells their UIDs (RFC 4315 §3).
+func (a *appending) commit(name string) error {
+	s := a.s
+	var set imap.SetBuilder
+	var uidValidity uint32
+	var n *news
+	err := s.update(func(tx *store.Tx) error {
+		set, n = imap.SetBuilder{}, nil
+		m, err := tx.MailboxByName(name)
+		if err != nil {
+			return tryCreate(err)
+		}
+		uidValidity = m.UIDValidity
+		for _, o := range a.messages {
+			o.Mailboxes = []store.MailboxID{m.ID}
+			done, err := tx.Append(o)
+			if err != nil {
+				return err
+			}
+			set.Add(uint32(done.Entries[0].UID))
+		}
+		if s.sel != nil {
+			n, err = s.learn(tx)
+		}
+		return err
+	})
+	if err != nil {
+		return s.gone(err)
+	}
+	if n != nil {
+		if err := s.tell(n, mayExpunge, nil); err != nil {
+			return err
+		}
+	}
+	b := imap.AppendNumber([]byte("APPENDUID "), uidValidity)
+	s.code = string(imap.AppendSet(append(b, ' '), set.Ranges))
+	return nil
+}

@@ -1,0 +1,70 @@
+package imapd
+
+import (
+	"tram/internal/imap"
+	"tram/internal/store"
+)
+
+// expunge is EXPUNGE, RFC 9051 §6.4.3, and UID EXPUNGE, §6.4.9.
+func (s *session) expunge() error {
+	all := imap.NumSet{Ranges: []imap.Range{{Start: 1, Stop: 0}}}
+	set := all
+	if s.uid {
+		s.dec.SP()
+		set = s.dec.NumSet()
+	}
+	if err := s.args(); err != nil {
+		return err
+	}
+	if s.sel.readOnly {
+		return &no{"CANNOT", "Mailbox is open read-only"}
+	}
+	var ranges []imap.Range
+	if s.uid {
+		nums, err := s.resolve(set)
+		if err != nil {
+			return err
+		}
+		ranges = nums.ranges
+	}
+	n, err := s.removeDeleted(ranges)
+	if err != nil {
+		return s.gone(err)
+	}
+	return s.tell(n, mayExpunge, nil)
+}
+
+// removeDeleted removes the messages with \Deleted, those in ranges of UIDs or, with nil, all.
+func (s *session) removeDeleted(ranges []imap.Range) (*news, error) {
+	v := s.sel
+	var n *news
+	err := s.freeing(func(tx *store.Tx) error {
+		m, err := tx.Mailbox(v.id)
+		if err != nil {
+			return errGone
+		}
+		if m.Deleted > 0 {
+			list, err := tx.List(v.id)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Expunge(v.id, deletedUIDs(list, ranges)); err != nil {
+				return err
+			}
+		}
+		n, err = s.learn(tx)
+		return err
+	})
+	return n, err
+}
+
+// deletedUIDs finds the messages with \Deleted, in ranges or anywhere.
+func deletedUIDs(list *store.List, ranges []imap.Range) []store.UID {
+	var uids []store.UID
+	for _, e := range list.Entries(0, list.Len()) {
+		if e.Flags&store.Deleted != 0 && (ranges == nil || imap.ContainsNum(ranges, uint32(e.UID))) {
+			uids = append(uids, e.UID)
+		}
+	}
+	return uids
+}

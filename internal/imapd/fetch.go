@@ -1,0 +1,200 @@
+package imapd
+
+import (
+	"errors"
+
+	"tram/internal/imap"
+	"tram/internal/store"
+)
+
+// fetchPlan is a FETCH command made ready: what to write for each message.
+type fetchPlan struct {
+	items    []fetchItem
+	needsRow bool // some item is not in the hot list
+	flags    bool // FLAGS was asked for
+	modseq   bool
+	setsSeen bool
+	changed  store.ModSeq // CHANGEDSINCE; 0: not given
+	vanished bool         // VANISHED
+}
+
+// fetchItem writes one item of one message. m is nil when the plan needs no row.
+type fetchItem func(r *row, e store.Entry, m *store.Email) error
+
+// fetchDef is an entry of the table of items that have no section.
+type fetchDef struct {
+	write fetchItem
+	row   bool // needs the email's row
+	seen  bool // sets \Seen
+}
+
+// fetchItems is every item without a section; an extension adds its line here. UID, FLAGS and
+// MODSEQ stand in the plan.
+var fetchItems = map[string]fetchDef{
+	"INTERNALDATE":  {write: (*row).internalDate},
+	"RFC822.SIZE":   {write: (*row).size},
+	"EMAILID":       {write: (*row).emailID, row: true},
+	"THREADID":      {write: (*row).threadID, row: true},
+	"ENVELOPE":      {write: (*row).envelope, row: true},
+	"BODY":          {write: (*row).bodyShort, row: true},
+	"BODYSTRUCTURE": {write: (*row).bodyStructure, row: true},
+	// RFC 3501 §6.4.5; gone from IMAP4rev2.
+	"RFC822":        {write: (*row).rfc822, row: true, seen: true},
+	"RFC822.HEADER": {write: (*row).rfc822Header, row: true},
+	"RFC822.TEXT":   {write: (*row).rfc822Text, row: true, seen: true},
+}
+
+// fetch is FETCH and UID FETCH, RFC 9051 §6.4.5.
+func (s *session) fetch() error {
+	s.dec.SP()
+	set := s.dec.NumSet()
+	s.dec.SP()
+	plan := s.fetchPlan(s.dec.FetchItems())
+	if s.dec.TrySP() {
+		s.fetchModifiers(plan)
+	}
+	if err := s.args(); err != nil {
+		return err
+	}
+	if plan.modseq {
+		s.condstoreAware()
+	}
+	return s.runFetch(set, plan)
+}
+
+// fetchPlan looks the items up.
+func (s *session) fetchPlan(items []imap.FetchItem) *fetchPlan {
+	plan := &fetchPlan{}
+	add := func(write fetchItem) { plan.items = append(plan.items, write) }
+	for _, item := range items {
+		def, known := fetchItems[item.Name]
+		switch {
+		case item.Section != nil:
+			s.sectionItem(plan, item)
+		case item.Name == "UID":
+			if !s.uid { // written for each message anyway
+				add((*row).uid)
+			}
+		case item.Name == "FLAGS":
+			if !plan.flags {
+				add((*row).flagList)
+			}
+			plan.flags = true
+		case item.Name == "MODSEQ":
+			plan.modseq = true // RFC 7162 §3.1.4.2; written last
+		case known:
+			add(def.write)
+			plan.needsRow = plan.needsRow || def.row
+			plan.setsSeen = plan.setsSeen || def.seen
+		default:
+			s.dec.Bad("Unknown item to fetch")
+		}
+	}
+	return plan
+}
+
+// fetchModifiers reads CHANGEDSINCE and VANISHED, RFC 7162 §3.1.4.1 and §3.2.6.
+func (s *session) fetchModifiers(plan *fetchPlan) {
+	given := false
+	s.dec.List(func() {
+		switch s.dec.Label() {
+		case "CHANGEDSINCE":
+			s.dec.SP()
+			plan.changed = store.ModSeq(s.dec.Number64())
+			plan.modseq, given = true, true
+		case "VANISHED":
+			plan.vanished = true
+		default:
+			s.dec.Bad("Unknown FETCH modifier")
+		}
+	})
+	switch {
+	case plan.vanished && !given:
+		s.dec.Bad("VANISHED needs CHANGEDSINCE")
+	case plan.vanished && !s.uid:
+		s.dec.Bad("VANISHED is for UID FETCH")
+	case plan.vanished && !s.mode.qresync:
+		s.dec.Bad("VANISHED needs ENABLE QRESYNC")
+	}
+}
+
+// runFetch brings the view up to date, sets \Seen where the items ask for it, and writes the
+// messages window by window.
+func (s *session) runFetch(set imap.NumSet, plan *fetchPlan) error {
+	if err := s.catchUp(s.byNumber()); err != nil {
+		return err
+	}
+	nums, err := s.resolve(set)
+	if err != nil {
+		return err
+	}
+	if plan.vanished {
+		if err := s.vanishedEarlier(plan.changed, nums.ranges, 0); err != nil {
+			return err
+		}
+	}
+	w := &window{s: s, plan: plan}
+	if plan.setsSeen && !s.sel.readOnly {
+		if w.fresh, err = s.setSeen(nums); err != nil {
+			return err
+		}
+	}
+	spans, ghosts := s.sel.spans(nums)
+	if err := w.run(spans); err != nil {
+		return err
+	}
+	switch {
+	case w.damaged:
+		return store.ErrDamaged
+	case w.unknownCTE:
+		return &no{"UNKNOWN-CTE", "A part has an unknown encoding"} // RFC 9051 §6.4.5
+	case ghosts || w.gone:
+		return &no{"EXPUNGEISSUED", "Some of the messages are gone"} // RFC 2180 §4.1.3
+	}
+	return nil
+}
+
+// setSeen sets \Seen for the messages of the spans that lack it, all in one transaction, and returns
+// their UIDs: their flags go into the replies (RFC 9051 §6.4.5).
+func (s *session) setSeen(nums numbers) (map[store.UID]bool, error) {
+	v := s.sel
+	spans, _ := v.spans(nums)
+	var unseen []store.UID
+	for _, sp := range spans {
+		for _, e := range v.list.Entries(sp.from, sp.to) {
+			if e.Flags&store.Seen == 0 {
+				unseen = append(unseen, e.UID)
+			}
+		}
+	}
+	if len(unseen) == 0 {
+		return nil, nil
+	}
+	var n *news
+	var fresh map[store.UID]bool
+	err := s.update(func(tx *store.Tx) error {
+		changed, _, err := tx.SetFlags(v.id, unseen, store.FlagChange{Flags: store.Seen})
+		if err != nil {
+			return err
+		}
+		fresh = make(map[store.UID]bool, len(changed))
+		for _, e := range changed {
+			fresh[e.UID] = true
+		}
+		n, err = s.learn(tx)
+		return err
+	})
+	if errors.Is(err, store.ErrFull) {
+		return nil, nil // people can read on a full disk, if not mark what they read
+	}
+	if err != nil {
+		return nil, s.gone(err)
+	}
+	err = s.tell(n, s.byNumber(), func(old, now store.Entry) tellWhat {
+		if fresh[now.UID] && now.Flags == old.Flags|store.Seen {
+			return tellNothing
+		}
+		return tellFlags
+	})
+	return fresh, err
+}

@@ -1,0 +1,73 @@
+package imapd
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"tram/internal/imap"
+)
+
+// FuzzSession runs whole sessions on arbitrary bytes, against the real store, before and after
+// log-in. Whatever they are, the server does not panic, says only what parses as replies of IMAP,
+// ends when the input ends, and leaves the mail in order.
+func FuzzSession(f *testing.F) {
+	for _, s := range []string{
+		"a CAPABILITY\r\nb NOOP\r\nc LOGOUT\r\n",
+		"a SELECT INBOX\r\nb FETCH 1:* (UID FLAGS BODYSTRUCTURE BODY.PEEK[1]<0.9>)\r\n" +
+			"c STORE 1 +FLAGS (\\Deleted x)\r\nd EXPUNGE\r\n",
+		"a ENABLE QRESYNC IMAP4rev2\r\nb SELECT INBOX (QRESYNC (1 1 1:5 (1 1)))\r\n" +
+			"c UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)\r\n",
+		"a APPEND INBOX (\\Seen) {9+}\r\nA: b\r\n\r\nc {3+}\r\nabc\r\nb SELECT INBOX\r\nc MOVE 1 Trash\r\n",
+		"a SELECT INBOX\r\nb SEARCH RETURN (SAVE) OR (NOT SEEN) TEXT {3+}\r\nabc\r\nc UID COPY $ INBOX\r\n",
+		"a LIST (SUBSCRIBED RECURSIVEMATCH) \"\" (* %) RETURN (STATUS (MESSAGES RECENT SIZE))\r\nb LSUB \"\" %\r\n",
+		"a CREATE \"x/&AOE-\" (USE (\\All))\r\nb RENAME x y\r\nc SUBSCRIBE y\r\nd DELETE y\r\ne STATUS x (MAILBOXID)\r\n",
+		"a SELECT INBOX\r\nb IDLE\r\nDONE\r\nc FETCH $ BINARY[1]\r\nd STORE * (UNCHANGEDSINCE 1) FLAGS.SILENT \\Seen\r\n",
+		"a AUTHENTICATE PLAIN =\r\n*\r\nb STARTTLS\r\nc LOGIN {3+}\r\nabc {0+}\r\n\r\n",
+		"a GETQUOTAROOT INBOX\r\nb NAMESPACE\r\nc ID (\"x\" NIL)\r\nd CLOSE\r\ne UNSELECT\r\n\x00\r\n\n\r\r\n",
+	} {
+		f.Add(s, true)
+		f.Add(s, false)
+	}
+	f.Fuzz(func(t *testing.T, input string, login bool) {
+		h := build(t, options{measure: true})
+		h.fill("INBOX", 1, 5)
+		nc, err := net.Dial("tcp", h.clear)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if login {
+			input = "x LOGIN " + testUser + " " + testPassword + "\r\n" + input
+		}
+		go func() {
+			// An error means that the server ended the session first.
+			_, _ = io.WriteString(nc, input)
+			_ = nc.(*net.TCPConn).CloseWrite()
+		}()
+		replies, err := io.ReadAll(io.LimitReader(nc, 8<<20))
+		if err != nil && !strings.Contains(err.Error(), "reset") {
+			t.Fatalf("after %q: %v", replies[max(0, len(replies)-300):], err)
+		}
+		checkReplies(t, string(replies))
+	})
+}
+
+// checkReplies parses everything the server said.
+func checkReplies(t *testing.T, replies string) {
+	t.Helper()
+	d := imap.NewDecoder(imap.NewReader(strings.NewReader(replies)), imap.Limits{
+		Line: 4 << 20, Literals: 64 << 20, Quoted: 1 << 20, Depth: 200, Ranges: 1 << 20, Keyword: 1000,
+	})
+	for d.Next() == nil {
+		r := d.Response(nil)
+		if err := d.Err(); err != nil {
+			t.Fatalf("reply %+v: %v", r, err)
+		}
+	}
+}

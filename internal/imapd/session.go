@@ -1,0 +1,193 @@
+package imapd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"tram/internal/clock"
+	"tram/internal/conn"
+	"tram/internal/imap"
+	"tram/internal/store"
+)
+
+// session is one client. Its fields belong to the session's goroutine, but for revoked.
+type session struct {
+	srv *Server
+	c   *conn.Conn
+	ctx context.Context
+	dec *imap.Decoder
+
+	tag  string
+	name string // of the running command, for logs and metrics
+	uid  bool   // the running command has UID before it
+	code string // response code of the tagged OK, without brackets
+	text string // its text, "" for the usual one
+	// toldModSeq: the running command sent a FETCH reply with MODSEQ.
+	toldModSeq bool
+
+	out  *[]byte // borrowed while a command writes
+	hold bool    // replies stay in memory: a transaction is open
+
+	account    *account // nil before log-in
+	user       string
+	addr       netip.Addr
+	stopRevoke func()
+	revoked    atomic.Bool
+
+	sel   *view        // the selected mailbox, nil without one
+	saved []imap.Range // UIDs of the saved search result, RFC 5182
+	mode  mode
+
+	commands int // without log-in, before log-in
+	bads     int // in a row
+	ended    bool
+	reason   string // why the session ended, for the log
+}
+
+// mode is what the client has enabled (RFC 5161). Nothing is ever switched off again.
+type mode struct {
+	rev2      bool // IMAP4rev2
+	utf8      bool // UTF8=ACCEPT, implied by rev2
+	condstore bool // the client is CONDSTORE-aware (RFC 7162 §3.1)
+	qresync   bool
+}
+
+func newSession(srv *Server, c *conn.Conn) *session {
+	s := &session{srv: srv, c: c, addr: c.Remote().Addr()}
+	s.dec = imap.NewDecoder(c, imap.BeforeLogin(srv.o.Limits))
+	s.dec.Continue = s.proceed
+	return s
+}
+
+// serve runs the session from the greeting to the end.
+func (s *session) serve(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.ctx = ctx
+	began := s.srv.o.Clock.Now()
+	defer s.close(began)
+	// The socket's deadline runs on the machine's clock, see package conn.
+	s.c.SetDeadline(time.Now().Add(s.srv.o.Limits.PreAuthIdle))
+	s.untagged("OK [CAPABILITY %s] Tram ready", s.capabilities())
+	for !s.ended {
+		s.give()
+		err := s.c.Wait()
+		if errors.Is(err, conn.ErrInterrupted) && !s.revoked.Load() {
+			continue // the last word of an IDLE's watch
+		}
+		if err != nil {
+			s.endWith(err)
+			return
+		}
+		if err := s.dec.Next(); err != nil {
+			s.endWith(err)
+			return
+		}
+		s.command()
+		s.dec.Reset()
+	}
+}
+
+// proceed sends a continuation request: the decoder wants a literal.
+func (s *session) proceed() error {
+	s.printf("+ Ready\r\n")
+	s.give()
+	return s.c.Flush()
+}
+
+// endWith says goodbye where there is somebody to say it to.
+func (s *session) endWith(err error) {
+	switch {
+	case errors.Is(err, conn.ErrDraining):
+		s.bye("UNAVAILABLE", "Server is shutting down, please connect again")
+	case errors.Is(err, conn.ErrInterrupted):
+		s.bye("AUTHORIZATIONFAILED", "Log-in was revoked")
+	case errors.Is(err, conn.ErrTimeout):
+		s.bye("", "Autologout; idle for too long") // RFC 9051 §5.4
+	case errors.Is(err, conn.ErrLineTooLong), errors.Is(err, conn.ErrFlood):
+		s.bye("LIMIT", "Command line too long")
+	default:
+		s.end("disconnected")
+	}
+}
+
+// bye ends the session with an untagged BYE.
+func (s *session) bye(code, text string) {
+	if code != "" {
+		code = "[" + code + "] "
+	}
+	s.untagged("BYE %s%s", code, text)
+	s.end(text)
+}
+
+// end makes the command loop stop after the running command; the first reason is the one logged.
+func (s *session) end(reason string) {
+	s.ended = true
+	if s.reason == "" {
+		s.reason = reason
+	}
+}
+
+// close gives back what the session holds and tells the log.
+func (s *session) close(began time.Time) {
+	s.give()
+	if s.stopRevoke != nil {
+		s.stopRevoke()
+	}
+	if s.account == nil {
+		return
+	}
+	if s.srv.leave(s.account, s.addr) {
+		s.keepRecent()
+	}
+	in, out := s.c.Traffic()
+	s.c.Logger().Info("imap session ended", "account", s.user, "reason", s.reason,
+		"duration", s.srv.o.Clock.Now().Sub(began).Round(time.Millisecond),
+		"bytes_in", in, "bytes_out", out)
+}
+
+// revokeGrace is how long a session may go on with what it is doing after its account was revoked.
+const revokeGrace = 3 * time.Second
+
+// revoke is the directory's hook: it ends the session from another goroutine. A session that waits
+// says BYE; one that is stuck in a write, or in a long command, is cut after a moment.
+func (s *session) revoke() {
+	s.revoked.Store(true)
+	s.c.Interrupt()
+	if clock.Sleep(s.ctx, s.srv.o.Clock, revokeGrace) == nil {
+		// The session notices; there is nothing to do about an error of a socket that is closed.
+		_ = s.c.Close()
+	}
+}
+
+// view runs fn in a snapshot of the account.
+func (s *session) view(fn func(tx *store.Tx) error) error {
+	return s.account.View(s.ctx, fn)
+}
+
+// update runs fn in a transaction of the account; it is durable when update returns nil.
+func (s *session) update(fn func(tx *store.Tx) error) error {
+	return s.account.Update(s.ctx, fn)
+}
+
+// freeing is update for what leaves less stored than before: it works on a full disk too.
+func (s *session) freeing(fn func(tx *store.Tx) error) error {
+	return s.account.Update(store.Freeing(s.ctx), fn)
+}
+
+// lineAfterPlus reads what the client says to a continuation request outside of the command
+// grammar: SASL responses and IDLE's DONE.
+func (s *session) lineAfterPlus(max int) (string, error) {
+	line, err := s.c.ReadLine(max)
+	if err != nil && (len(line) > 0 || errors.Is(err, conn.ErrBareLF)) {
+		return "", &imap.Error{Text: "Malformed line: " + err.Error()}
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return string(line), err
+}
