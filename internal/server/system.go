@@ -1,0 +1,135 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"tram/internal/config"
+)
+
+// Notify tells systemd a state ("READY=1", "STOPPING=1"), as sd_notify(3) does. Without systemd it
+// does nothing.
+func Notify(state string) error {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return nil
+	}
+	c, err := net.Dial("unixgram", path)
+	if err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, state); err != nil {
+		return fmt.Errorf("notify systemd: %w", err)
+	}
+	return nil
+}
+
+// BoundMemory keeps the heap under four fifths of the control group's memory, so that the kernel
+// has no reason to end the process. What GOMEMLIMIT says goes first. It returns the bound in bytes,
+// 0 for none.
+func BoundMemory() int64 {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return 0
+	}
+	limit := cgroupMemory("/proc/self/cgroup", "/sys/fs/cgroup")
+	if limit == 0 {
+		return 0
+	}
+	debug.SetMemoryLimit(limit / 5 * 4)
+	return limit / 5 * 4
+}
+
+// cgroupMemory returns the smallest memory.max from the process's group up, 0 when there is none.
+func cgroupMemory(self, root string) int64 {
+	text, err := os.ReadFile(self)
+	if err != nil {
+		return 0
+	}
+	least := int64(math.MaxInt64)
+	for line := range strings.Lines(string(text)) {
+		group, ok := strings.CutPrefix(strings.TrimSpace(line), "0::") // version 2 alone
+		if !ok {
+			continue
+		}
+		for dir := filepath.Join(root, group); strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
+			value, err := os.ReadFile(filepath.Join(dir, "memory.max"))
+			n, bad := strconv.ParseInt(strings.TrimSpace(string(value)), 10, 64)
+			if err == nil && bad == nil { // "max" is no number
+				least = min(least, n)
+			}
+		}
+	}
+	if least == math.MaxInt64 {
+		return 0
+	}
+	return least
+}
+
+const maxLogText = 2000 // bytes of one value in a log line
+
+// NewLogger returns the logger that the configuration asks for. Whatever a client sends, an event
+// is one line without control or direction characters, of bounded length.
+func NewLogger(w io.Writer, c config.Log, terminal bool) *slog.Logger {
+	level := slog.LevelInfo
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo // validated with the rest of the configuration
+	}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: tame}
+	if c.Format == "text" || c.Format != "json" && terminal {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// tame bounds a value and escapes what could act on a terminal or turn a line around.
+func tame(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	var text string
+	switch v := a.Value.Any().(type) {
+	case string:
+		text = v
+	case error:
+		text = v.Error()
+	case fmt.Stringer:
+		if a.Value.Kind() != slog.KindAny {
+			return a
+		}
+		text = v.String()
+	default:
+		return a
+	}
+	if len(text) > maxLogText {
+		text = text[:maxLogText] + "…"
+	}
+	return slog.String(a.Key, escape(text))
+}
+
+// escape writes what is not printable as Go does in a quoted string.
+func escape(s string) string {
+	bad := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
+	if !strings.ContainsFunc(s, bad) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if bad(r) {
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
