@@ -104,6 +104,20 @@ var readers = map[string]func(s string){
 	"FieldWriter":      func(s string) { (&FieldWriter{}).Text("Subject", s) },
 }
 
+// cpuTimeBelow is 0 if fn takes less than limit (longer under the race detector) in one of five runs,
+// else the least that it took: noise of other work goes away, a quadratic reader does not.
+func cpuTimeBelow(t *testing.T, limit time.Duration, fn func()) time.Duration {
+	t.Helper()
+	least := time.Hour
+	for range 5 {
+		if least = min(least, cpuTime(t, 1, fn)); least <= slower*limit {
+			return 0
+		}
+		runtime.GC()
+	}
+	return least
+}
+
 // TestLinear feeds every bomb to every reader. A quarter of a megabyte that takes less than 8 ms was
 // read in linear time. Where it takes more, an eighth of it is read, too: what is linear takes eight
 // times as long for the whole, what is quadratic 64 times; the line is drawn at 28.
@@ -119,9 +133,15 @@ func TestLinear(t *testing.T) {
 				if long < slower*8*time.Millisecond {
 					continue
 				}
-				value = bomb.gen(n / smaller)
-				short := cpuTime(t, 3, func() { read(value) })
-				if long > 28*short || long > slower*400*time.Millisecond {
+				part := bomb.gen(n / smaller)
+				short := cpuTime(t, 3, func() { read(part) })
+				// Another's noise, a garbage collection for one, may hit all three runs of the whole: what
+				// is really quadratic stays so however often it is measured.
+				for again := 0; long > 28*short && again < 5; again++ {
+					runtime.GC()
+					long = min(long, cpuTime(t, 3, func() { read(value) }))
+				}
+				if long > 28*short {
 					t.Errorf("%s: %v for %d bytes, %v for eight times that", bomb.name, short, n, long)
 				}
 			}
@@ -138,7 +158,7 @@ func TestHeaderBombs(t *testing.T) {
 			t.Parallel()
 			for _, bomb := range bombs {
 				raw := []byte(field + ": " + bomb.gen(1<<20/smaller) + "\r\n\r\nx")
-				if d := cpuTime(t, 1, func() { Parse(raw, testLimits) }); d > slower*500*time.Millisecond {
+				if d := cpuTimeBelow(t, 500*time.Millisecond, func() { Parse(raw, testLimits) }); d > 0 {
 					t.Errorf("%s: %v", bomb.name, d)
 				}
 				checkMessage(t, raw[:min(len(raw), 100<<10)], testLimits)
@@ -158,7 +178,7 @@ func TestManyFields(t *testing.T) {
 	} {
 		raw := manyFields(line, 16<<20/smaller)
 		var m *Message
-		if d := cpuTime(t, 1, func() { m = Parse(raw, testLimits) }); d > slower*500*time.Millisecond {
+		if d := cpuTimeBelow(t, 500*time.Millisecond, func() { m = Parse(raw, testLimits) }); d > 0 {
 			t.Errorf("%.20q: %v", line, d)
 		}
 		if !m.Flaws.Has(FlawHeaderLimit) || len(m.Header) > testLimits.HeaderBytes {
@@ -232,9 +252,9 @@ func TestMIMEBombs(t *testing.T) {
 			var m *Message
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			d := cpuTime(t, 1, func() { m = Parse(raw, testLimits) })
+			m = Parse(raw, testLimits)
 			runtime.ReadMemStats(&after)
-			if d > slower*time.Second {
+			if d := cpuTimeBelow(t, time.Second, func() { Parse(raw, testLimits) }); d > 0 {
 				t.Errorf("it took %v", d)
 			}
 			if n := (after.TotalAlloc - before.TotalAlloc); n > 64<<20 {
@@ -316,7 +336,7 @@ func TestHardCaps(t *testing.T) {
 	}
 	for _, bomb := range mimeBombs {
 		raw := bomb.gen(8 << 20 / smaller)
-		if d := cpuTime(t, 1, func() { Parse(raw, caps) }); d > slower*time.Second {
+		if d := cpuTimeBelow(t, time.Second, func() { Parse(raw, caps) }); d > 0 {
 			t.Errorf("%s: %v", bomb.name, d)
 		}
 		checkMessage(t, raw[:min(len(raw), 1<<20)], caps)

@@ -193,7 +193,7 @@ func TestRenameRefuses(t *testing.T) {
 		to   string
 		want error
 	}{
-		{a, "INBOX", ErrExists}, {a, "a", ErrExists}, {a, "a/b", ErrInvalidName},
+		{a, "INBOX", ErrExists}, {a, "a", ErrExists}, {a, "a/b", ErrExists},
 		{a, "a/c", ErrInvalidName}, {a, "x\x01", ErrInvalidName}, {99, "x", ErrNotFound},
 		{top, "1/2/3/4", ErrInvalidName}, {b, "b", nil}, {top, "1/2/3", nil},
 		{top, strings.Repeat("n", 960), ErrInvalidName}, {top, strings.Repeat("n", 940), nil},

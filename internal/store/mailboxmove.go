@@ -34,18 +34,18 @@ func (tx *Tx) RenameMailbox(id MailboxID, name string) error {
 	if id == tx.row.role(RoleInbox) {
 		return tx.renameInbox(id, name)
 	}
-	if strings.HasPrefix(name, old+separator) {
-		return fmt.Errorf("rename %q below itself: %w", old, ErrInvalidName)
-	}
-	if err := tx.checkHeight(m, old, levels); err != nil {
-		return err
-	}
 	parent, found, err := tx.walk(levels)
 	if err != nil {
 		return err
 	}
 	if found == len(levels) {
 		return fmt.Errorf("rename mailbox to %q: %w", name, ErrExists)
+	}
+	if strings.HasPrefix(name, old+separator) {
+		return fmt.Errorf("rename %q below itself: %w", old, ErrInvalidName)
+	}
+	if err := tx.checkHeight(m, old, levels); err != nil {
+		return err
 	}
 	for _, leaf := range levels[found : len(levels)-1] {
 		p, err := tx.create(parent, leaf)

@@ -106,7 +106,8 @@ func TestDomainQuotaRace(t *testing.T) {
 			h := newHouse(t)
 			size := h.letterSize()
 			prepare(h, Quota{Bytes: 40*size + size/2, Messages: 1000})
-			if n := h.race(200, 1, 2, 3, 4, 5); n != 40 {
+			// The first account has some in any case: which account wins the race is not known.
+			if n := h.race(10, 1) + h.race(200, 1, 2, 3, 4, 5); n != 40 {
 				t.Errorf("%d messages were taken, want 40", n)
 			}
 			u, q, err := h.store.DomainUsage(ctx, "example.test")
