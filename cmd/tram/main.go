@@ -97,7 +97,7 @@ server.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(a.demo(), a.setup(), a.serve(), a.domain(), a.account(), a.alias(), a.queue(),
-		a.check(), a.trace(), a.version())
+		a.check(), a.trace(), a.profile(), a.version())
 	guard(root)
 	return root
 }

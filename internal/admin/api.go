@@ -73,6 +73,7 @@ func (h *House) Handler() http.Handler {
 		})
 	}
 	mux.HandleFunc("POST /v1/check", h.apiCheck)
+	mux.HandleFunc("GET /v1/profile/{kind}", h.apiProfile)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		h.answer(w, r, nil, &Fault{KindNotFound, "no such operation: " + r.Method + " " + r.URL.Path})
 	})

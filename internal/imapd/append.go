@@ -103,7 +103,12 @@ func (a *appending) utf8Prefix() bool {
 	return true
 }
 
-// check refuses a message before its bytes are asked for, where that can be known.
+// freeLiteral is up to which size a literal that the client sends unasked is not checked before it
+// is stored: the commit's own check is soon enough.
+const freeLiteral = 64 << 10
+
+// check refuses a message before its bytes are asked for, where that can be known. It looks without
+// waiting for what others are changing in the account, and waits only to be sure of a refusal.
 func (a *appending) check(name string, l *imap.Literal) error {
 	limits := &a.s.srv.o.Limits
 	a.sum += l.Size
@@ -113,11 +118,11 @@ func (a *appending) check(name string, l *imap.Literal) error {
 	case limits.AppendSum > 0 && a.sum > limits.AppendSum && len(a.messages) > 0,
 		limits.AppendMessages > 0 && len(a.messages) >= limits.AppendMessages:
 		return &no{"LIMIT", "Too many messages in one APPEND"}
-	case len(a.messages) > 0:
+	case len(a.messages) > 0, l.NonSync && l.Size <= freeLiteral:
 		return nil
 	}
-	return a.s.view(func(tx *store.Tx) error {
-		if _, err := tx.MailboxByName(name); err != nil {
+	look := func(tx *store.Tx) error {
+		if _, _, err := tx.FindMailbox(name); err != nil {
 			return tryCreate(err)
 		}
 		usage, quota := tx.Usage()
@@ -126,7 +131,11 @@ func (a *appending) check(name string, l *imap.Literal) error {
 			return store.ErrOverQuota
 		}
 		return nil
-	})
+	}
+	if a.s.account.Glance(a.s.ctx, look) == nil {
+		return nil
+	}
+	return a.s.view(look)
 }
 
 // copySize is the size of the buffer between connection and store.
@@ -185,13 +194,13 @@ func (a *appending) commit(name string) error {
 	var n *news
 	err := s.update(func(tx *store.Tx) error {
 		set, n = imap.SetBuilder{}, nil
-		m, err := tx.MailboxByName(name)
+		id, validity, err := tx.FindMailbox(name)
 		if err != nil {
 			return tryCreate(err)
 		}
-		uidValidity = m.UIDValidity
+		uidValidity = validity
 		for _, o := range a.messages {
-			o.Mailboxes = []store.MailboxID{m.ID}
+			o.Mailboxes = []store.MailboxID{id}
 			done, err := tx.Append(o)
 			if err != nil {
 				return err

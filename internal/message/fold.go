@@ -41,7 +41,6 @@ func foldSlow(dst, s []byte, stripMarks bool) []byte {
 		form = norm.NFKD
 	}
 	simple := simpleFolds(stripMarks)
-	var buf [norm.MaxSegmentSize]byte
 	for len(s) > 0 {
 		if c := s[0]; c < utf8.RuneSelf && (len(s) == 1 || s[1] < utf8.RuneSelf) {
 			dst = append(dst, lowerByte(c))
@@ -63,10 +62,17 @@ func foldSlow(dst, s []byte, stripMarks bool) []byte {
 		if n <= 0 {
 			n = len(s)
 		}
-		dst = foldSegment(dst, form.Append(buf[:0], s[:n]...), stripMarks, simple)
+		dst = normSegment(dst, s[:n], form, stripMarks, simple)
 		s = s[n:]
 	}
 	return dst
+}
+
+// normSegment folds a segment that has to be normalised first. The buffer that this takes is not
+// foldSlow's own, whose usual text needs none.
+func normSegment(dst, s []byte, form norm.Form, stripMarks bool, simple *foldTable) []byte {
+	var buf [norm.MaxSegmentSize]byte
+	return foldSegment(dst, form.Append(buf[:0], s...), stripMarks, simple)
 }
 
 // simpleEnd is where the table of simple folds ends: after the Latin, Greek, Cyrillic and other
@@ -108,8 +114,20 @@ func newFoldTable(form norm.Form, stripMarks bool) *foldTable {
 
 // marksFollow reports whether s may begin with a mark that composes with what is before it.
 func marksFollow(s []byte) bool {
-	return len(s) > 0 && s[0] >= utf8.RuneSelf && !norm.NFKC.Properties(s).BoundaryBefore()
+	if len(s) == 0 || s[0] < utf8.RuneSelf {
+		return false
+	}
+	switch {
+	case s[0] < firstMark:
+		return false
+	case s[0] == 0xe1 && len(s) > 1 && s[1] >= 0xb8 && s[1] <= 0xbb:
+		return false // U+1E00 to U+1EFF, where the Vietnamese letters are
+	}
+	return !norm.NFKC.Properties(s).BoundaryBefore()
 }
+
+// firstMark is the first byte of U+0300, the first character that composes with one before it.
+const firstMark = 0xcc
 
 // foldSegment folds one normalised segment; simple has the answers for most of its characters.
 func foldSegment(dst, seg []byte, stripMarks bool, simple *foldTable) []byte {

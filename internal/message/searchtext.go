@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"tram/internal/limits"
 )
@@ -20,7 +21,9 @@ var errEnough = errors.New("limit of the search text reached")
 // between words where there are words; fn must not keep them. r holds the whole message. The error
 // is fn's or r's.
 func SearchText(r io.ReaderAt, m *Message, limit int64, fn func(chunk []byte) error) error {
-	s := searchText{r: r, left: limit, fn: fn, hint: m.Root.Param("charset")}
+	s := searchTexts.Get().(*searchText)
+	defer s.release()
+	s.r, s.left, s.fn, s.hint = r, limit, fn, m.Root.Param("charset")
 	err := s.header(m.Root.Header)
 	if err == nil {
 		err = s.part(m.Root)
@@ -42,6 +45,17 @@ type searchText struct {
 	hint string
 	buf  []byte
 	in   []byte
+}
+
+// searchTexts lends the buffers of searchText.
+var searchTexts = sync.Pool{New: func() any { return &searchText{in: make([]byte, 8<<10)} }}
+
+// release gives the buffers to the next message, but for ones that have grown beyond the usual.
+func (s *searchText) release() {
+	if cap(s.buf) <= 4*searchChunk {
+		*s = searchText{buf: s.buf[:0], in: s.in}
+		searchTexts.Put(s)
+	}
 }
 
 // add takes text, and flushes when enough has come together.
@@ -153,9 +167,6 @@ func (p *Part) hasText() bool {
 
 // text adds a whole text, and a blank line so that no phrase runs on into the next part.
 func (s *searchText) text(r io.Reader) error {
-	if s.in == nil {
-		s.in = make([]byte, 8<<10)
-	}
 	for {
 		n, err := r.Read(s.in)
 		if n > 0 {

@@ -113,11 +113,41 @@ func metaCharset(tag string) string {
 func textDecoder(c charset, enc encoding.Encoding) transform.Transformer {
 	switch c {
 	case charsetUTF8:
-		return transform.Chain(&bomStripper{}, runes.ReplaceIllFormed())
+		return &utf8Text{}
 	case charsetGuess:
 		return transform.Chain(&bomStripper{}, &guesser{other: enc})
 	}
 	return c.decoder(enc)
+}
+
+// utf8Text passes UTF-8, without a byte order mark at the beginning, and replaces what is none.
+type utf8Text struct{ started bool }
+
+func (u *utf8Text) Reset() { u.started = false }
+
+// Transform implements transform.Transformer. Text that is valid as a whole, as nearly all is, is
+// copied; the rest goes through the slow way.
+func (u *utf8Text) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err error) {
+	if !u.started {
+		const bom = "\ufeff"
+		if !atEOF && len(src) < len(bom) && string(src) == bom[:len(src)] {
+			return 0, 0, transform.ErrShortSrc
+		}
+		u.started = true
+		if len(src) >= len(bom) && string(src[:len(bom)]) == bom {
+			nSrc = len(bom)
+		}
+	}
+	whole := trimPartial(src[nSrc:min(len(src), nSrc+len(dst))])
+	if utf8.Valid(whole) {
+		nDst = copy(dst, whole)
+		nSrc += nDst
+		if nSrc == len(src) {
+			return nDst, nSrc, nil
+		}
+	}
+	d, n, err := runes.ReplaceIllFormed().Transform(dst[nDst:], src[nSrc:], atEOF)
+	return nDst + d, nSrc + n, err
 }
 
 // bomStripper drops a byte order mark at the beginning.
@@ -173,7 +203,7 @@ func (g *guesser) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err er
 		return n, n, transform.ErrShortSrc
 	}
 	if tail := trimPartial(src[i:]); len(tail) > 0 && utf8.Valid(tail) {
-		g.chosen = runes.ReplaceIllFormed()
+		g.chosen = &utf8Text{started: true}
 	} else {
 		g.chosen = orWindows(g.other).NewDecoder()
 	}

@@ -28,8 +28,18 @@ func (a *Account) scope() kv.Scope {
 
 // View calls fn with a snapshot of the account. ErrNotFound when the account was removed.
 func (a *Account) View(ctx context.Context, fn func(*Tx) error) error {
+	return a.view(ctx, a.scope(), fn)
+}
+
+// Glance is View for advice: it does not wait for changes that are on their way to the disk, so
+// that a crash may take back what fn sees. Nothing that promises anything may be said from it.
+func (a *Account) Glance(ctx context.Context, fn func(*Tx) error) error {
+	return a.view(ctx, "", fn)
+}
+
+func (a *Account) view(ctx context.Context, scope kv.Scope, fn func(*Tx) error) error {
 	for range 2 {
-		err := a.s.db.View(ctx, a.scope(), func(r kv.Reader) error {
+		err := a.s.db.View(ctx, scope, func(r kv.Reader) error {
 			tx := a.newTx(ctx, r, nil)
 			defer tx.end()
 			if err := tx.begin(); err != nil {

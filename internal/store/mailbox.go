@@ -93,6 +93,24 @@ func (tx *Tx) hasChildren(id MailboxID) (has bool, err error) {
 
 // MailboxByName returns the mailbox with a full name, which is normalized first.
 func (tx *Tx) MailboxByName(name string) (*Mailbox, error) {
+	m, err := tx.named(name)
+	if err != nil {
+		return nil, err
+	}
+	return tx.export(m)
+}
+
+// FindMailbox returns the identifier and UIDVALIDITY of the mailbox with a full name, which is
+// normalized first. It reads less than MailboxByName.
+func (tx *Tx) FindMailbox(name string) (MailboxID, uint32, error) {
+	m, err := tx.named(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	return m.row.ID, m.row.UIDValidity, nil
+}
+
+func (tx *Tx) named(name string) (*mailboxTx, error) {
 	levels, err := tx.s.splitName(name)
 	if err != nil {
 		return nil, err
@@ -104,7 +122,7 @@ func (tx *Tx) MailboxByName(name string) (*Mailbox, error) {
 	if found < len(levels) {
 		return nil, fmt.Errorf("mailbox %q: %w", name, ErrNotFound)
 	}
-	return tx.Mailbox(id)
+	return tx.mailbox(id)
 }
 
 // MailboxByRole returns the mailbox with a role.

@@ -58,12 +58,13 @@ func (s *Store) IndexText(ctx context.Context) error {
 		return err
 	}
 	var failed error
+	batch := textindex.NewBatch()
 	for id, growing := range s.unindexed.take() {
 		if err := ctx.Err(); err != nil {
 			s.unindexed.note(id)
 			return err
 		}
-		err := s.indexAccount(ctx, id, growing)
+		err := s.indexAccount(ctx, id, growing, batch)
 		if errors.Is(err, textindex.ErrDamaged) {
 			s.log.Error("text index is damaged and built anew", "account", uint64(id), "err", err)
 			err = s.dropIndex(ctx, id)
@@ -100,9 +101,12 @@ func (s *Store) dropIndex(ctx context.Context, id AccountID) error {
 }
 
 // indexAccount adds the emails of one account that are not in the index, oldest first.
-func (s *Store) indexAccount(ctx context.Context, id AccountID, growing bool) error {
+func (s *Store) indexAccount(
+	ctx context.Context, id AccountID, growing bool, batch *textindex.Batch,
+) error {
 	for {
-		batch, upTo, more, err := s.gather(ctx, id)
+		batch.Reset()
+		upTo, more, err := s.gather(ctx, id, batch)
 		if err != nil || upTo == 0 {
 			return err
 		}
@@ -143,10 +147,10 @@ func (s *Store) living(r kv.Reader, id AccountID) func(uint64) bool {
 	}
 }
 
-// gather reads the next emails and their text. upTo is the last one looked at, 0 when there is
-// none.
-func (s *Store) gather(ctx context.Context, id AccountID) (
-	batch *textindex.Batch, upTo EmailID, more bool, err error,
+// gather reads the next emails and their text into batch. upTo is the last one looked at, 0 when
+// there is none.
+func (s *Store) gather(ctx context.Context, id AccountID, batch *textindex.Batch) (
+	upTo EmailID, more bool, err error,
 ) {
 	var newest uint64
 	err = s.db.View(ctx, textindex.Scope(uint64(id)), func(r kv.Reader) error {
@@ -154,10 +158,9 @@ func (s *Store) gather(ctx context.Context, id AccountID) (
 		return err
 	})
 	if err != nil {
-		return nil, 0, false, err
+		return 0, false, err
 	}
 	a := s.Account(id)
-	batch = textindex.NewBatch()
 	err = s.db.View(ctx, a.scope(), func(r kv.Reader) error {
 		tx := a.newTx(ctx, r, nil)
 		defer tx.end()
@@ -182,7 +185,7 @@ func (s *Store) gather(ctx context.Context, id AccountID) (
 			return tx.addText(batch, e)
 		})
 	})
-	return batch, upTo, more, err
+	return upTo, more, err
 }
 
 // addText adds an email's words. Only the end of ctx is an error: what cannot be read is left out.

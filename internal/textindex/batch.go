@@ -14,7 +14,7 @@ var ErrOrder = errors.New("email is older than what is indexed")
 
 // Batch gathers the words of emails, to become one segment.
 type Batch struct {
-	words       map[string]*[]posting
+	words       wordTable
 	split       splitter
 	fields      Field
 	email       uint64
@@ -33,9 +33,17 @@ const unsure = "\x00"
 
 // NewBatch returns an empty batch.
 func NewBatch() *Batch {
-	b := &Batch{words: map[string]*[]posting{}}
+	b := &Batch{}
+	b.words.init()
 	b.split.emit, b.split.long = b.word, b.longWord
 	return b
+}
+
+// Reset empties the batch for another account's or range's emails, and keeps its memory.
+func (b *Batch) Reset() {
+	b.End()
+	b.words.reset()
+	b.first, b.last, b.email, b.emails, b.bytes = 0, 0, 0, 0, 0
 }
 
 // Begin starts an email. Emails come in ascending order.
@@ -78,18 +86,7 @@ func (b *Batch) longWord(window []byte) {
 	b.word(window)
 }
 
-func (b *Batch) word(w []byte) {
-	list := b.words[string(w)]
-	if list == nil {
-		list = new([]posting)
-		b.words[string(w)] = list
-	}
-	if n := len(*list); n > 0 && (*list)[n-1].email == b.email {
-		(*list)[n-1].fields |= b.fields
-		return
-	}
-	*list = append(*list, posting{email: b.email, fields: b.fields})
-}
+func (b *Batch) word(w []byte) { b.words.add(w, b.email, b.fields) }
 
 // Commit writes the batch as a segment of the account, and merges segments that have grown alike.
 // upTo is the newest email that is now covered: at least the last one begun (emails without text
@@ -106,7 +103,7 @@ func (b *Batch) Commit(txn kv.Txn, account, upTo uint64, alive func(uint64) bool
 		return fmt.Errorf("index email %d after %d: %w", b.first, c.newest, ErrOrder)
 	}
 	c.newest = max(c.newest, upTo, b.last)
-	if len(b.words) > 0 {
+	if b.words.len() > 0 {
 		if err := b.write(txn, account, c.segment); err != nil {
 			return fmt.Errorf("write text index: %w", err)
 		}
@@ -119,14 +116,12 @@ func (b *Batch) Commit(txn kv.Txn, account, upTo uint64, alive func(uint64) bool
 }
 
 func (b *Batch) write(txn kv.Txn, account uint64, id uint32) error {
-	words := make([]string, 0, len(b.words))
-	for w := range b.words {
-		words = append(words, w)
-	}
-	slices.Sort(words)
 	w := newWriter(txn, account, header{id: id, first: b.first, last: b.last, emails: b.emails})
-	for _, word := range words {
-		if err := w.add([]byte(word), *b.words[word]); err != nil {
+	var list []posting
+	words := b.words.sorted()
+	for i := range words {
+		list = b.words.postings(list, &words[i])
+		if err := w.add(b.words.word(&words[i]), list); err != nil {
 			return err
 		}
 	}

@@ -66,7 +66,7 @@ func mergeRun(
 	sources := make([]*source, len(run))
 	for i, part := range run {
 		h.emails += part.emails
-		sources[i] = &source{r: txn, account: account, h: part}
+		sources[i] = newSource(txn, account, part)
 		if err := sources[i].load(nil); err != nil {
 			return err
 		}
@@ -112,9 +112,14 @@ type source struct {
 	r       kv.Reader
 	account uint64
 	h       header
+	blocks  *blocks
 	entries []entry
 	next    int
 	lastKey []byte
+}
+
+func newSource(r kv.Reader, account uint64, h header) *source {
+	return &source{r: r, account: account, h: h, blocks: h.blocks(r, account)}
 }
 
 // load reads the block after the key.
@@ -148,7 +153,7 @@ func (s *source) take(word []byte, fn func(posting)) error {
 	if !bytes.Equal(s.word(), word) || s.word() == nil {
 		return nil
 	}
-	if err := s.h.eachPosting(s.r, s.account, &s.entries[s.next], fn); err != nil {
+	if err := s.h.eachPosting(s.blocks, &s.entries[s.next], fn); err != nil {
 		return err
 	}
 	if s.next++; s.next == len(s.entries) {

@@ -73,8 +73,9 @@ func (h header) find(
 		if err != nil {
 			return nil, err
 		}
+		from := h.blocks(r, account)
 		for i := range hits {
-			err := h.eachPosting(r, account, &hits[i], func(p posting) {
+			err := h.eachPosting(from, &hits[i], func(p posting) {
 				if p.fields&fields != 0 {
 					one.Add(p.email)
 				}

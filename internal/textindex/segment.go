@@ -213,18 +213,44 @@ func eachEntry(block []byte, fn func(e *entry) (bool, error)) error {
 	return nil
 }
 
+// blocks reads a segment's blocks of postings and keeps the last one: the postings of neighbouring
+// terms are in the same block.
+type blocks struct {
+	r    kv.Reader
+	key  []byte // without the block's number
+	at   uint32
+	held []byte
+}
+
+func (h header) blocks(r kv.Reader, account uint64) *blocks {
+	return &blocks{r: r, key: segmentKey(account, tagPostings, h.id)}
+}
+
+// get returns a block, valid until the next call.
+func (b *blocks) get(n uint32) ([]byte, error) {
+	if b.at == n && len(b.held) > 0 {
+		return b.held, nil
+	}
+	b.at, b.held = n, b.held[:0]
+	key := kv.AppendUint32(b.key[:len(b.key):len(b.key)], n)
+	err := kv.Peek(b.r, key, func(value []byte) error {
+		b.held = append(b.held, value...)
+		return nil
+	})
+	return b.held, err
+}
+
 // eachPosting calls fn for the emails of a term.
-func (h header) eachPosting(r kv.Reader, account uint64, e *entry, fn func(posting)) error {
+func (h header) eachPosting(from *blocks, e *entry, fn func(posting)) error {
 	if e.emails == 1 {
 		fn(posting{email: h.first + e.single>>2, fields: Field(e.single & 3)})
 		return nil
 	}
-	key := segmentKey(account, tagPostings, h.id)
 	block, offset, email := e.block, e.offset, h.first
 	d := decoder{}
 	for range e.emails {
 		if len(d.b) == 0 {
-			b, err := r.Get(kv.AppendUint32(key, block))
+			b, err := from.get(block)
 			if err != nil || offset > uint64(len(b)) {
 				return fmt.Errorf("read postings of segment %d: %w", h.id, ErrDamaged)
 			}

@@ -303,3 +303,25 @@ func BenchmarkCommit512(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkWrite is the splitting and counting of words: English and Vietnamese letters of 4 kB.
+func BenchmarkWrite(b *testing.B) {
+	for name, line := range map[string]string{
+		"english":    "the report that was on our agenda for this morning has been sent to all of the clients\r\n",
+		"vietnamese": "chúng tôi đã gửi báo cáo của dự án cho khách hàng và sẽ họp với công ty vào ngày mai\r\n",
+	} {
+		b.Run(name, func(b *testing.B) {
+			text := []byte(strings.Repeat(line, 4096/len(line)))
+			batch := NewBatch()
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for id := uint64(1); b.Loop(); id++ {
+				if id%256 == 0 {
+					batch.Reset()
+				}
+				batch.Begin(id)
+				batch.Write(Body, text)
+			}
+		})
+	}
+}

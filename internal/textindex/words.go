@@ -16,7 +16,7 @@ const (
 	windowStep = 20
 )
 
-// splitter cuts folded text that arrives in chunks into words.
+// splitter cuts text that arrives in chunks into folded words.
 type splitter struct {
 	word []byte // the word so far, folded
 	cut  []byte // the beginning of a rune whose rest is in the next chunk
@@ -24,6 +24,19 @@ type splitter struct {
 	emit func(word []byte)
 	long func(window []byte) // a piece of a word longer than maxWord
 }
+
+// small is what an ASCII letter or digit is folded to, and 0 for every other byte.
+var small = func() (t [256]byte) {
+	for c := range 256 {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			t[c] = byte(c) + 'a' - 'A'
+		case c < utf8.RuneSelf && isWord(rune(c)):
+			t[c] = byte(c)
+		}
+	}
+	return t
+}()
 
 // write takes a chunk of UTF-8 text; a word, and even a rune, may go on in the next chunk.
 func (s *splitter) write(chunk []byte) {
@@ -35,17 +48,20 @@ func (s *splitter) write(chunk []byte) {
 		s.cut = bytes.Clone(chunk[len(chunk)-n:])
 		chunk = chunk[:len(chunk)-n]
 	}
-	s.fold = message.Fold(s.fold[:0], chunk, true)
-	text := s.fold
-	for len(text) > 0 {
-		n := wordPrefix(text)
-		s.word = append(s.word, text[:n]...)
-		if n == len(text) {
+	// ASCII is folded byte by byte. Around other characters a stretch is cut out for Fold: from the
+	// character before them, which marks may belong to, to the next one that is ASCII.
+	for len(chunk) > 0 {
+		n := s.ascii(chunk)
+		chunk = chunk[n:]
+		if len(chunk) == 0 {
 			break
 		}
-		s.flush()
-		text = text[n:]
-		text = text[separatorPrefix(text):]
+		end := 1
+		for end < len(chunk) && chunk[end] >= utf8.RuneSelf {
+			end++
+		}
+		s.other(chunk[:end])
+		chunk = chunk[end:]
 	}
 	// A run without any separator must not grow without bound: what is full leaves by windows.
 	if len(s.word) > 4*maxWord*utf8.UTFMax {
@@ -55,6 +71,49 @@ func (s *splitter) write(chunk []byte) {
 			w = w[runes(w, windowStep):]
 		}
 		s.word = append(s.word[:0], w...)
+	}
+}
+
+// ascii takes the ASCII at the beginning of text, but for a last character that another follows,
+// and returns its length.
+func (s *splitter) ascii(text []byte) int {
+	word := s.word
+	for i, c := range text {
+		if c >= utf8.RuneSelf {
+			s.word = word
+			return i
+		}
+		if i+1 < len(text) && text[i+1] >= utf8.RuneSelf {
+			s.word = word
+			return i
+		}
+		if l := small[c]; l != 0 {
+			word = append(word, l)
+			continue
+		}
+		if len(word) > 0 {
+			s.word = word
+			s.flush()
+			word = s.word
+		}
+	}
+	s.word = word
+	return len(text)
+}
+
+// other takes text that has more than ASCII in it.
+func (s *splitter) other(text []byte) {
+	s.fold = message.Fold(s.fold[:0], text, true)
+	text = s.fold
+	for len(text) > 0 {
+		n := wordPrefix(text)
+		s.word = append(s.word, text[:n]...)
+		if n == len(text) {
+			break
+		}
+		s.flush()
+		text = text[n:]
+		text = text[separatorPrefix(text):]
 	}
 }
 
