@@ -22,13 +22,19 @@ type Batch struct {
 	emails      uint64
 	bytes       int64
 	windows     int // of long words in the current email
+	distinct    int // words of the current email
 }
 
 // maxWindows is how many pieces of long words of one email are indexed: the links of a newsletter,
 // not an attachment that pretends to be text. An email with more is always looked into.
 const maxWindows = 2000
 
-// unsure is the term of the emails whose long words are not all in the index.
+// maxDistinct is how many different words of one email are indexed: more than a thick book has, and
+// fewer than a megabyte of encoded data that passes for text. An email with more is always looked
+// into.
+const maxDistinct = 30_000
+
+// unsure is the term of the emails whose words are not all in the index.
 const unsure = "\x00"
 
 // NewBatch returns an empty batch.
@@ -52,7 +58,7 @@ func (b *Batch) Begin(email uint64) {
 	if b.emails == 0 {
 		b.first = email
 	}
-	b.email, b.last, b.windows = email, email, 0
+	b.email, b.last, b.windows, b.distinct = email, email, 0, 0
 	b.emails++
 }
 
@@ -86,7 +92,14 @@ func (b *Batch) longWord(window []byte) {
 	b.word(window)
 }
 
-func (b *Batch) word(w []byte) { b.words.add(w, b.email, b.fields) }
+func (b *Batch) word(w []byte) {
+	if b.distinct >= maxDistinct {
+		w = []byte(unsure)
+	}
+	if b.words.add(w, b.email, b.fields) {
+		b.distinct++
+	}
+}
 
 // Commit writes the batch as a segment of the account, and merges segments that have grown alike.
 // upTo is the newest email that is now covered: at least the last one begun (emails without text

@@ -226,6 +226,32 @@ func TestMergesKeepSegmentsFew(t *testing.T) {
 	}
 }
 
+// TestManyWords: an email with more words than a book has costs no more than a book, and is always
+// looked into.
+func TestManyWords(t *testing.T) {
+	t.Parallel()
+	db := memkv.New()
+	b := NewBatch()
+	for email := uint64(1); email <= 2; email++ {
+		b.Begin(email)
+		for i := range maxDistinct*2 - int(email-1)*maxDistinct - 10 {
+			b.Write(Body, fmt.Appendf(nil, "w%d ", i))
+		}
+	}
+	if err := db.Update(context.Background(), Scope(account), func(txn kv.Txn) error {
+		return b.Commit(txn, account, 2, nil)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c := find(t, db, fmt.Sprintf("w%d", maxDistinct+1), Body)
+	if c.Emails.Contains(1) || !c.Unsure.Contains(1) || c.Unsure.Contains(2) {
+		t.Errorf("found %v, unsure %v; want email 1 unsure", c.Emails, c.Unsure)
+	}
+	if c := find(t, db, fmt.Sprintf("w%d", maxDistinct-11), Body); c.Emails.GetCardinality() != 2 {
+		t.Errorf("found %v, want both", c.Emails)
+	}
+}
+
 // TestMergeForgetsTheDead: words of emails that are gone leave the index with the next merge.
 func TestMergeForgetsTheDead(t *testing.T) {
 	t.Parallel()

@@ -60,16 +60,17 @@ func (t *wordTable) reset() {
 
 func (t *wordTable) len() int { return len(t.words) }
 
-// add notes that word occurs in an email, the newest so far.
-func (t *wordTable) add(word []byte, email uint64, fields Field) {
+// add notes that word occurs in an email, the newest so far, and reports whether that is new.
+func (t *wordTable) add(word []byte, email uint64, fields Field) bool {
 	w := t.lookUp(word)
 	if w.count > 0 && t.list[w.last].email == email {
 		t.list[w.last].fields |= fields
-		return
+		return false
 	}
 	t.list = append(t.list, tablePosting{posting{email: email, fields: fields}, w.last})
 	w.last = int32(len(t.list) - 1)
 	w.count++
+	return true
 }
 
 // lookUp is find with a glance at the recent words first.
