@@ -36,7 +36,7 @@ func Default() Set {
 			PreAuthCommands: 5, Line: 64 * KiB, Literals: 256 * KiB, Quoted: 8 * KiB, Depth: 32,
 			Ranges: 10000, BadCommands: 10, AppendSize: 50 * MiB, AppendSum: 200 * MiB,
 			AppendMessages: 1000, Idle: 30 * time.Minute, WriteStall: time.Minute,
-			SearchTime: 30 * time.Second, KeywordBytes: 100,
+			SearchTime: 30 * time.Second, KeywordBytes: 100, Connections: 20000,
 		},
 		Conn: Conn{
 			PerIP: 20, PerUser: 100, PerUserIP: 20, Total: 1000, NewPerMinute: 300,

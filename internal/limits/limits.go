@@ -127,6 +127,7 @@ type IMAP struct {
 	WriteStall      time.Duration `toml:"write_stall" cap:"30m" why:"a client that stopped reading"`
 	SearchTime      time.Duration `toml:"search_time" cap:"10m" why:"one SEARCH"`
 	KeywordBytes    int           `toml:"keyword_bytes" cap:"1000" why:"one keyword"`
+	Connections     int           `toml:"connections" cap:"1000000" why:"per listener; an idle one takes some 25 KiB"`
 }
 
 // Conn bounds connections, for every line protocol.
@@ -134,7 +135,7 @@ type Conn struct {
 	PerIP        int           `toml:"per_ip" cap:"10000" why:"/32 or /64; mox 30"`
 	PerUser      int           `toml:"per_user" cap:"10000" why:"over all addresses"`
 	PerUserIP    int           `toml:"per_user_ip" cap:"10000" why:"mail programs open several"`
-	Total        int           `toml:"total" cap:"1000000" why:"per listener"`
+	Total        int           `toml:"total" cap:"1000000" why:"per listener but IMAP's, whose connections stay"`
 	NewPerMinute int           `toml:"new_per_minute" cap:"1000000" why:"per address; mox 300"`
 	Reserved     float64       `toml:"reserved" cap:"0.9" why:"share of the slots for sources with good history"`
 	Handshake    time.Duration `toml:"tls_handshake" cap:"5m" why:"a TLS handshake"`

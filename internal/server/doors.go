@@ -92,6 +92,7 @@ func (s *Server) hang(ctx context.Context) error {
 			s.smtpDoor(d.name, postmaster, &o)
 		case "imap", "imaps":
 			o.TLS, o.Implicit = s.Certs.TLSConfig(certs.IMAP), d.name == "imaps"
+			o.Limits.Total = c.Limits.IMAP.Connections
 			o.Handler, o.Refuse, o.WriteStall = imap.Handle, imapd.Refuse, c.Limits.IMAP.WriteStall
 		default:
 			continue // the HTTP front's
