@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sort"
 	"strings"
 
@@ -105,6 +106,8 @@ type checker struct {
 	ctx      context.Context
 	report   func(error)
 	progress func(int64)
+	unread   func(key []byte, err error) // may be nil; a key whose value cannot be read
+	why      error                       // of the last of them
 	done     int64
 	bounds   [][]byte // where tables begin, and just after they end, in order
 }
@@ -155,7 +158,7 @@ func (c *checker) walk(db *pebble.DB) error {
 	if err != nil {
 		return fmt.Errorf("check storage: %w", mapError(err))
 	}
-	defer it.Close()
+	defer func() { _ = it.Close() }()
 	var at []byte // everything before was dealt with
 	for ok := it.First(); ; {
 		if !ok && it.Error() == nil {
@@ -170,7 +173,12 @@ func (c *checker) walk(db *pebble.DB) error {
 				ok = it.Next()
 				continue
 			}
-			c.report(fmt.Errorf("read key %x: %w", at[:len(at)-1], mapError(it.Error())))
+			c.report(fmt.Errorf("read key %x: %w", at[:len(at)-1], mapError(c.why)))
+			// An iterator that has failed to read a block of values takes it for read the next time.
+			_ = it.Close()
+			if it, err = db.NewIter(nil); err != nil {
+				return fmt.Errorf("check storage: %w", mapError(err))
+			}
 			ok = it.SeekGE(at)
 			continue
 		}
@@ -191,8 +199,12 @@ func (c *checker) pair(it *pebble.Iterator) (bool, error) {
 	if err := c.ctx.Err(); err != nil {
 		return false, err
 	}
-	value, err := it.ValueAndErr()
+	value, err := valueOf(it)
 	if err != nil {
+		c.why = err
+		if c.unread != nil {
+			c.unread(it.Key(), err)
+		}
 		return false, nil
 	}
 	before := c.done
@@ -216,4 +228,24 @@ func (c *checker) tables(db *pebble.DB) error {
 	}
 	sort.Slice(c.bounds, func(i, j int) bool { return bytes.Compare(c.bounds[i], c.bounds[j]) < 0 })
 	return nil
+}
+
+// valueOf returns the value an iterator stands at. Pebble panics where the end of a file of values
+// is damaged, from which it finds the rest (v2.1.7, DB.reportCorruption: "unknown metadata type"):
+// one bad sector must not end the process.
+func valueOf(it *pebble.Iterator) (value []byte, err error) {
+	defer tamed(&err)
+	return it.ValueAndErr()
+}
+
+// getFrom is r.Get, with the care of valueOf.
+func getFrom(r pebble.Reader, key []byte) (value []byte, closer io.Closer, err error) {
+	defer tamed(&err)
+	return r.Get(key)
+}
+
+func tamed(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("file of values cannot be opened (%v): %w", p, kv.ErrCorrupt)
+	}
 }

@@ -45,7 +45,8 @@ type DB struct {
 	logNum  atomic.Uint64
 	fatal   atomic.Pointer[error]
 	die     sync.Once
-	warned  atomic.Int64 // when backgroundError last wrote a line, s since 1970
+	corrupt func(path string) // of a repair; hears of files that are damaged
+	warned  atomic.Int64      // when backgroundError last wrote a line, s since 1970
 	commits atomic.Int64
 	staged  atomic.Int64
 }
@@ -331,8 +332,10 @@ func (db *DB) Close() error {
 }
 
 // closeRest closes what Open made beside Pebble.
-func (db *DB) closeRest() error {
+func (db *DB) closeRest() error { return errors.Join(db.closeFiles(), db.lock.Close()) }
+
+// closeFiles is closeRest for who keeps the lock.
+func (db *DB) closeFiles() error {
 	db.cache.Unref()
-	err := db.mark.close()
-	return errors.Join(err, db.lock.Close())
+	return db.mark.close()
 }

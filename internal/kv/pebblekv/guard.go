@@ -21,8 +21,8 @@ type guard struct {
 	vet func(first wal.NumWAL) error
 	// failed is told of the first write or sync of a log that failed, before Pebble is.
 	failed func(error)
-	// relieve frees disk space when a log finds none left, and reports whether it could. Another
-	// program may take the last bytes between a measurement and a write.
+	// relieve frees disk space when a log finds none left, or a new file no inode, and reports
+	// whether it could. Another program may take the last of them between a measurement and a write.
 	relieve func() bool
 	// slow is told of a sync that took long.
 	slow func(path string, took time.Duration)
@@ -52,6 +52,9 @@ func (g *guard) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := g.FS.Create(name, c)
+	if noSpace(err) && g.relieve != nil && g.relieve() {
+		f, err = g.FS.Create(name, c)
+	}
 	return g.wrap(name, f, err)
 }
 

@@ -265,6 +265,10 @@ func (db *DB) events() *pebble.EventListener {
 		WALCreated:      func(i pebble.WALCreateInfo) { db.logNum.Store(uint64(i.FileNum)) },
 		BackgroundError: db.backgroundError,
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			if db.corrupt != nil {
+				db.corrupt(i.Path)
+				return
+			}
 			db.log.Error("stored data is damaged: restore it from a backup", "dir", db.dir,
 				"file", i.Path, "error", i.Details.Error())
 		},

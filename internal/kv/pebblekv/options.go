@@ -34,6 +34,10 @@ type Options struct {
 	// RepairCommand is what the errors of Open tell the operator to run for damage that a restore
 	// from backup cannot or need not mend; "" is `tram check --repair`.
 	RepairCommand string
+	// Keep is where Repair keeps files as they were; "" is a directory within the database's.
+	Keep string
+	// Progress, when not nil, is told by Repair how many bytes of keys and values it has read.
+	Progress func(bytes int64)
 }
 
 const (

@@ -16,6 +16,8 @@ import (
 type Repaired struct {
 	// Damage is what was found, in words for the operator; empty if there was nothing to repair.
 	Damage []string
+	// Deeds is what was done about it.
+	Deeds []string
 	// Saved is the directory with the files as they were.
 	Saved string
 }
@@ -23,9 +25,11 @@ type Repaired struct {
 // repairRounds bounds the number of places that one Repair mends.
 const repairRounds = 16
 
-// Repair makes a database whose log is damaged fit to be opened, by giving up the changes from the
-// damaged place on. What it gives up is kept in a directory beside the log. It does nothing to a
-// database that is sound, and nothing about damaged tables.
+// Repair makes a damaged database fit to be opened and read from end to end. Of a damaged log it
+// gives up the changes from the damaged place on, of a damaged table the rows that cannot be read,
+// of a damaged file of bodies the bodies. The files as they were are kept in a directory of their
+// own, see Options.Keep. It does nothing to a database that is sound. What it cannot mend is
+// kv.ErrCorrupt: the manifest, which tells what the other files are.
 func Repair(dir string, o Options) (Repaired, error) {
 	o = o.withDefaults(dir)
 	lock, err := lockDir(o.FS, dir)
@@ -34,6 +38,9 @@ func Repair(dir string, o Options) (Repaired, error) {
 	}
 	r := repair{fs: o.FS, dir: dir, opts: o, lock: lock}
 	err = r.run()
+	if err != nil && !errors.Is(err, kv.ErrInUse) && !errors.Is(err, kv.ErrNewer) {
+		err = fmt.Errorf("%w: this cannot be mended here; restore the newest backup", err)
+	}
 	if err = errors.Join(err, lock.Close()); err != nil {
 		return r.done, fmt.Errorf("repair storage %s: %w", dir, err)
 	}
@@ -49,6 +56,23 @@ type repair struct {
 }
 
 func (r *repair) run() error {
+	desc, err := pebble.Peek(r.dir, r.fs)
+	if err != nil {
+		return fmt.Errorf("look at database: %w", mapError(err))
+	}
+	if !desc.Exists {
+		return (&DB{dir: r.dir, opts: r.opts}).refuseRemains()
+	}
+	for _, step := range []func() error{r.logs, r.tables, r.values} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// logs ends the logs before what is damaged in them.
+func (r *repair) logs() error {
 	for range repairRounds {
 		at, err := r.marked()
 		if err != nil {
@@ -112,20 +136,15 @@ func (r *repair) cut(bad *damage) error {
 	if err != nil {
 		return fmt.Errorf("list log files: %w", err)
 	}
-	if r.done.Saved == "" {
-		r.done.Saved = r.fs.PathJoin(r.dir, r.opts.Clock.Now().UTC().Format("damaged-20060102-150405"))
-	}
-	if err := r.fs.MkdirAll(r.done.Saved, 0o700); err != nil {
-		return fmt.Errorf("make directory: %w", err)
-	}
+	r.done.Deeds = append(r.done.Deeds, fmt.Sprintf("changes after number %d are given up, up to "+
+		"number %d were acknowledged", bad.read, bad.acked.seq))
 	for _, l := range logs {
 		if l.Num < bad.num {
 			continue
 		}
 		_, path := l.SegmentLocation(0)
-		saved := r.fs.PathJoin(r.done.Saved, r.fs.PathBase(path)+".saved")
-		if err := vfs.Copy(r.fs, path, saved); err != nil {
-			return fmt.Errorf("save %s: %w", path, err)
+		if err := r.save(path); err != nil {
+			return err
 		}
 		if l.Num == bad.num {
 			err = r.shorten(path, bad.offset)
@@ -140,6 +159,20 @@ func (r *repair) cut(bad *damage) error {
 		return err
 	}
 	return createMark(r.fs, r.dir, position{seq: bad.read})
+}
+
+// saveDir makes the directory for files as they were.
+func (r *repair) saveDir() error {
+	if r.done.Saved == "" {
+		r.done.Saved = r.opts.Keep
+	}
+	if r.done.Saved == "" {
+		r.done.Saved = r.fs.PathJoin(r.dir, r.opts.Clock.Now().UTC().Format("damaged-20060102-150405"))
+	}
+	if err := r.fs.MkdirAll(r.done.Saved, 0o700); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	return nil
 }
 
 // shorten replaces a file with its first size bytes.

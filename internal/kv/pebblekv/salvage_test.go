@@ -1,0 +1,213 @@
+package pebblekv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"tram/internal/kv"
+)
+
+// twoTables returns a closed database of n rows and n bodies in tables and files of bodies, with a
+// later version of some rows in tables of their own.
+func twoTables(t testing.TB, n int) *vfs.MemFS {
+	t.Helper()
+	mem := vfs.NewCrashableMem()
+	db, err := Open("db", Options{FS: mem})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, round := range []int{1, 3} {
+		for i := 0; i < n; i += round {
+			err := db.Update(context.Background(), "s", func(txn kv.Txn) error {
+				return errors.Join(txn.Set(rowKey(i), rowOf(i)),
+					txn.Set(fmt.Appendf(nil, "b%06d", i), bodyOf(i)))
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.pebble.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return mem
+}
+
+func rowOf(i int) []byte { return fmt.Appendf(nil, "row %d, %d", i, i*i*7919) }
+
+func bodyOf(i int) []byte {
+	r := rand.New(rand.NewPCG(uint64(i), 1))
+	b := make([]byte, 600+i%1700)
+	for k := range b {
+		b[k] = byte(r.Uint32())
+	}
+	return b
+}
+
+// intact returns how many rows and bodies can be read, and fails for a wrong one.
+func intact(t testing.TB, db *DB, n int) (rows, bodies int) {
+	t.Helper()
+	err := db.View(context.Background(), "", func(r kv.Reader) error {
+		for i := range n {
+			for _, c := range []struct {
+				key, want []byte
+				count     *int
+			}{{rowKey(i), rowOf(i), &rows}, {fmt.Appendf(nil, "b%06d", i), bodyOf(i), &bodies}} {
+				v, err := r.Get(c.key)
+				if errors.Is(err, kv.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				if !bytes.Equal(v, c.want) {
+					t.Errorf("%s is not what was written", c.key)
+				}
+				*c.count++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return rows, bodies
+}
+
+// TestRepairTables is D10 with a repair: a wrong byte anywhere in a table or a file of bodies is
+// found by a check, and after a repair all is there but what stood at that place; the files as they
+// were are kept, and a check finds nothing any more.
+func TestRepairTables(t *testing.T) {
+	t.Parallel()
+	const n = 300
+	mem := twoTables(t, n)
+	names, err := mem.List("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rnd := rand.New(rand.NewPCG(10, 10))
+	worst := 0
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".sst") && !strings.HasSuffix(name, ".blob") {
+			continue
+		}
+		info, err := mem.Stat("db/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k := range 4 {
+			at := rnd.Int64N(info.Size())
+			if k == 0 {
+				at = info.Size() - 10 // the footer
+			}
+			fs := clone(mem)
+			change(t, fs, "db/"+name, func(b []byte) []byte { b[at] ^= 1 << (at % 8); return b })
+			what := fmt.Sprintf("%s of %d bytes, byte %d", name, info.Size(), at)
+			lost := n - repaired(t, fs, what, name, n)
+			worst = max(worst, lost)
+		}
+	}
+	t.Logf("the worst place cost %d rows of %d", worst, n)
+}
+
+// repaired repairs a database with one damaged file, and returns how many rows are left.
+func repaired(t *testing.T, fs *vfs.MemFS, what, name string, n int) int {
+	t.Helper()
+	done, err := Repair("db", Options{FS: fs, Keep: "aside"})
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+		return n
+	}
+	db, err := Open("db", Options{FS: fs})
+	if err != nil {
+		t.Errorf("%s: open after the repair: %v", what, err)
+		return n
+	}
+	defer db.Close()
+	rows, bodies := intact(t, db, n)
+	report := func(err error) { t.Errorf("%s: after the repair: %v", what, err) }
+	if err := db.Check(context.Background(), report, nil); err != nil {
+		t.Error(err)
+	}
+	switch {
+	case len(done.Damage) == 0 && (rows < n || bodies < n):
+		t.Errorf("%s: %d rows and %d bodies are left, and nothing was said", what, rows, bodies)
+	case len(done.Damage) > 0:
+		if _, err := fs.Stat("aside/" + name + ".saved"); err != nil || len(done.Deeds) == 0 && rows+bodies < 2*n {
+			t.Errorf("%s: %+v, %v", what, done, err)
+		}
+	}
+	if rows+bodies < 2*n {
+		t.Errorf("%s: one wrong bit cost %d rows and %d bodies: %+v", what, n-rows, n-bodies, done)
+	}
+	return rows
+}
+
+// TestRepairGaps: where more than a bit is wrong, the rows of that place are given up, and no others.
+// There is one table and one file of bodies, for each takes Pebble seconds to look for a wrong bit.
+func TestRepairGaps(t *testing.T) {
+	t.Parallel()
+	for kind, n := range map[string]int{".sst": 900, ".blob": 460} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			fs := twoTables(t, n)
+			names, err := fs.List("db")
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := names[slices.IndexFunc(names, func(s string) bool { return strings.HasSuffix(s, kind) })]
+			change(t, fs, "db/"+name, func(b []byte) []byte {
+				copy(b[len(b)/3:], "torn by another program")
+				return b
+			})
+			done, err := Repair("db", Options{FS: fs})
+			if err != nil || len(done.Damage) == 0 || len(done.Deeds) == 0 || done.Saved == "" {
+				t.Fatalf("%+v, %v", done, err)
+			}
+			db := open(t, "db", Options{FS: fs})
+			if rows, bodies := intact(t, db, n); rows < n/2 || bodies < n/2 || rows+bodies == 2*n {
+				t.Errorf("%d rows and %d bodies are left of %d; %v", rows, bodies, n, done.Deeds)
+			}
+			report := func(err error) { t.Errorf("after the repair: %v", err) }
+			if err := db.Check(context.Background(), report, nil); err != nil {
+				t.Error(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+			if again, err := Repair("db", Options{FS: fs}); err != nil || len(again.Damage) > 0 {
+				t.Errorf("a second repair: %+v, %v", again, err)
+			}
+		})
+	}
+}
+
+// TestRepairManifest: without the manifest the files are nothing, and Repair says so.
+func TestRepairManifest(t *testing.T) {
+	t.Parallel()
+	mem := twoTables(t, 50)
+	names, err := mem.List("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, "MANIFEST") {
+			change(t, mem, "db/"+name, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		}
+	}
+	if _, err := Repair("db", Options{FS: mem}); err == nil ||
+		!strings.Contains(err.Error(), "backup") {
+		t.Errorf("%v", err)
+	}
+}
