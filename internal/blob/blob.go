@@ -55,6 +55,7 @@ type Store struct {
 	clock clock.Clock
 	grace time.Duration
 	codec *codec
+	known *known
 
 	randMu sync.Mutex
 	rand   io.Reader
@@ -65,7 +66,8 @@ type Store struct {
 
 // New returns the Store of what is in db. Stores on the same database see the same bodies.
 func New(db kv.Database, o Options) *Store {
-	s := &Store{db: db, clock: o.Clock, rand: o.Rand, grace: o.Grace, codec: newCodec()}
+	s := &Store{db: db, clock: o.Clock, rand: o.Rand, grace: o.Grace, codec: newCodec(),
+		known: newKnown()}
 	if s.clock == nil {
 		s.clock = clock.System
 	}
@@ -103,9 +105,11 @@ func (s *Store) takeHash() hash.Hash {
 	return h
 }
 
-// Verify reads the whole body and checks its chunks and its SHA-256. Damage is ErrDamaged.
+// Verify reads the whole body from the database, whatever was found of it before, and checks its
+// chunks and its SHA-256. Damage is ErrDamaged.
 func (s *Store) Verify(ctx context.Context, ref Ref) error {
 	r := s.Open(ctx, ref)
+	r.anew = true
 	defer r.Close()
 	_, err := r.WriteTo(io.Discard)
 	return err

@@ -92,6 +92,26 @@ func (c *codec) expand(dst, packed []byte, form byte, size int) ([]byte, error) 
 	return plain, nil
 }
 
+// plainSize is how many bytes an intact chunk record holds when it is opened, most at most. A form
+// that does not tell is left to its decoder, which refuses what does not fit.
+func plainSize(record []byte, most int) int {
+	n, payload := most, record[recordHeader:]
+	switch record[0] {
+	case flagRaw:
+		n = len(payload)
+	case flagS2:
+		if size, err := s2.DecodedLen(payload); err == nil {
+			n = size
+		}
+	case flagZstd:
+		var h zstd.Header
+		if h.Decode(payload) == nil && h.HasFCS {
+			n = int(min(h.FrameContentSize, uint64(most)))
+		}
+	}
+	return min(n, most)
+}
+
 // looksRandom reports whether b is not worth compressing, by how often two bytes out of a sample of
 // 1,024 are equal: 1 in 256 in random data, 1 in 64 in base64, 1 in 16 in text.
 func looksRandom(b []byte) bool {

@@ -83,7 +83,7 @@ func (s *Store) due(ctx context.Context, cutoff time.Time) ([][]byte, error) {
 func (s *Store) decide(txn kv.Txn, key []byte, cutoff time.Time, stats *Stats) error {
 	_, id, err := parseCandidate(key)
 	if err != nil {
-		return err
+		return txn.Delete(key) // it names no body
 	}
 	stats.Candidates++
 	used, err := usedSince(txn, id, cutoff)
@@ -91,6 +91,7 @@ func (s *Store) decide(txn kv.Txn, key []byte, cutoff time.Time, stats *Stats) e
 		return err
 	}
 	if !used {
+		s.known.bodies.Delete(id)
 		n, err := removeBody(txn, id)
 		if err != nil {
 			return err
@@ -108,10 +109,9 @@ func usedSince(r kv.Reader, id ID, cutoff time.Time) (bool, error) {
 	used := false
 	err := r.Scan(kv.Prefix(refKey(id, nil)), func(_, value []byte) error {
 		live, ended, err := parseRefState(value)
-		if err != nil {
-			return err
-		}
-		if live || !ended.Before(cutoff) {
+		// A row that cannot be read may be a reference that stands. It must cost no body, and it
+		// must not keep the other candidates from being decided.
+		if live || err != nil || !ended.Before(cutoff) {
 			used = true
 			return kv.Stop
 		}

@@ -2,6 +2,7 @@ package blob
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
@@ -10,21 +11,24 @@ import (
 	"tram/internal/kv"
 )
 
-// Reader reads a body. Each chunk is checked against its CRC-32C whenever it is read, and a body
-// that is read from its beginning to its end by Read or WriteTo against its SHA-256, before its
-// last bytes are handed out. It is for one goroutine. Close gives its memory back.
+// Reader reads a body. Each chunk is checked against its CRC-32C whenever it is read, and the whole
+// against its SHA-256 before its last bytes are handed out, when this process reads it for the first
+// time (see known.go): a body of one chunk in any case, a longer one when it is read from its
+// beginning to its end by Read or WriteTo. It is for one goroutine. Close gives its memory back.
 type Reader struct {
 	s       *Store
 	ctx     context.Context
 	in      kv.Reader // read here, or in Views of its own if nil
 	pending *Pending  // holds the last chunk, or nil
 	ref     Ref
+	anew    bool // nothing that is known counts
 
 	pos    int64   // of the next Read
-	buf    *[]byte // the chunk read last, plain
-	index  int     // which one; of no meaning while buf is nil
+	plain  []byte  // the chunk read last, in buf or kept by known; nil: none
+	index  int     // which one
+	buf    *[]byte // for plain bytes
 	hash   hash.Hash
-	hashed int   // chunks that hash has seen; -1: not read in order
+	hashed int   // chunks that hash has seen; -1: not read in order, or not to be summed
 	bad    error // the whole is not what was written; sticky for Read and WriteTo
 }
 
@@ -93,13 +97,12 @@ func (r *Reader) next() ([]byte, error) {
 				return nil, err
 			}
 		}
-		r.s.giveBuffer(r.buf)
-		r.buf = nil
+		r.release()
 		return nil, io.EOF
 	}
 	index, start := chunkAt(r.pos)
 	plain, err := r.load(index, start)
-	if err == nil {
+	if err == nil && !r.single() {
 		err = r.sum(index, plain)
 	}
 	if err != nil {
@@ -108,9 +111,19 @@ func (r *Reader) next() ([]byte, error) {
 	return plain[r.pos-start:], nil
 }
 
+// single reports whether the body is one chunk: it is compared when that is loaded.
+func (r *Reader) single() bool { return 0 < r.ref.Size && r.ref.Size <= firstChunk }
+
+// shares reports whether what is known of stored bodies is true of this one.
+func (r *Reader) shares() bool { return !r.anew && r.pending == nil }
+
 // sum hashes the chunks in order, each once, and compares after the last.
 func (r *Reader) sum(index int, plain []byte) error {
 	if r.hashed < 0 || index < r.hashed {
+		return nil
+	}
+	if r.hash == nil && r.shares() && r.s.known.compared(&r.ref) {
+		r.hashed = -1
 		return nil
 	}
 	if index > r.hashed {
@@ -128,11 +141,16 @@ func (r *Reader) sum(index int, plain []byte) error {
 	var got [32]byte
 	r.hash.Sum(got[:0])
 	r.endHash(r.hashed)
-	if got != r.ref.SHA256 {
-		r.bad = r.damaged(index, 0, errors.New("SHA-256 of the whole is wrong"))
+	switch {
+	case got != r.ref.SHA256:
+		r.bad = r.damaged(index, 0, errWhole)
+	case r.shares():
+		r.s.known.remember(&r.ref)
 	}
 	return r.bad
 }
+
+var errWhole = errors.New("SHA-256 of the whole is wrong")
 
 func (r *Reader) endHash(hashed int) {
 	if r.hash != nil {
@@ -164,10 +182,15 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// release gives the buffer back.
+func (r *Reader) release() {
+	r.s.giveBuffer(r.buf)
+	r.buf, r.plain = nil, nil
+}
+
 // Close gives the Reader's memory back. The Reader may be used on.
 func (r *Reader) Close() error {
-	r.s.giveBuffer(r.buf)
-	r.buf = nil
+	r.release()
 	if r.hash != nil {
 		r.endHash(-1)
 	}
@@ -180,8 +203,15 @@ func (r *Reader) Close() error {
 
 // load returns the plain bytes of a chunk, valid until the next load.
 func (r *Reader) load(index int, start int64) ([]byte, error) {
-	if r.buf != nil && r.index == index {
-		return *r.buf, nil
+	if r.plain != nil && r.index == index {
+		return r.plain, nil
+	}
+	r.plain = nil
+	if r.single() && r.shares() {
+		if r.plain = r.s.known.body(&r.ref); r.plain != nil {
+			r.index = index
+			return r.plain, nil
+		}
 	}
 	size := chunkLen(index, start, r.ref.Size)
 	if r.buf != nil && cap(*r.buf) < size {
@@ -191,18 +221,41 @@ func (r *Reader) load(index int, start int64) ([]byte, error) {
 	if r.buf == nil {
 		r.buf = r.s.takeBuffer(size)
 	}
-	r.index = -1 // until the buffer holds the new chunk
 	err := r.fetch(index, func(record []byte) error {
 		return r.open(record, index, start, size)
 	})
-	if err == kv.ErrNotFound {
-		err = r.damaged(index, start, errors.New("chunk is missing"))
+	switch {
+	case err == kv.ErrNotFound:
+		err = r.damaged(index, start, errMissing)
+	case errors.Is(err, kv.ErrCorrupt):
+		// The engine itself cannot read the chunk back: a bad place on the disk costs this body.
+		err = r.damaged(index, start, err)
+	}
+	if err == nil && r.single() {
+		err = r.compare(*r.buf)
 	}
 	if err != nil {
 		return nil, err
 	}
-	r.index = index
-	return *r.buf, nil
+	r.plain, r.index = *r.buf, index
+	return r.plain, nil
+}
+
+// compare checks a body of one chunk against its SHA-256 when it is read for the first time. One
+// that is read again is worth to be kept.
+func (r *Reader) compare(plain []byte) error {
+	shares := r.shares()
+	if shares && r.s.known.compared(&r.ref) {
+		r.s.known.keep(&r.ref, plain)
+		return nil
+	}
+	if sha256.Sum256(plain) != r.ref.SHA256 {
+		return r.damaged(0, 0, errWhole)
+	}
+	if shares {
+		r.s.known.remember(&r.ref)
+	}
+	return nil
 }
 
 // fetch calls fn with the record of a chunk.
