@@ -17,7 +17,9 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden parses testdata/*.eml and compares all that is found with the .want beside it. Line
-// ends in the files are LF and made CRLF, but those called *-raw are taken as they are.
+// ends in the files are LF and made CRLF, but those called *-raw are taken as they are. Among them are
+// the multiparts of RFC 2046 §5.1: nested, digests, with boundaries that begin alike, and such as
+// never end.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.eml")
