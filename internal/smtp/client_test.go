@@ -229,6 +229,34 @@ func checkStage(t *testing.T, p *peer, stage, reply string) {
 
 func (p *peer) chunks() bool { return len(p.ehlo) == 2 }
 
+// A transaction that was left open is reset before the next. If the server refuses that or hangs up,
+// nothing of the next message was sent, and it can go over another connection at once.
+func TestResetThatFails(t *testing.T) {
+	t.Parallel()
+	for _, ehlo := range [][]string{nil, {"PIPELINING"}, {"PIPELINING", "CHUNKING"}} {
+		for _, reply := range []string{"421 4.4.2 Idle for too long", "500 5.5.1 What?", "354 Odd", "CUT"} {
+			p := &peer{ehlo: ehlo}
+			p.reply = func(stage string, n int) string {
+				return map[string]string{"RCPT0": "450 4.2.0 Later", "RSET0": reply}[fmt.Sprint(stage, n)]
+			}
+			c := p.open(t)
+			m, r := mailTo(1, text)
+			if res, err := c.Send(t.Context(), m, r); err != nil || codes(res) != "450" {
+				t.Fatalf("%v: %v, %v", ehlo, codes(res), err)
+			}
+			m, r = mailTo(1, text)
+			body := &eofNoter{Reader: r}
+			res, err := c.Send(t.Context(), m, body)
+			if err == nil || c.Err() == nil || res.Unknown || res.Stage != StageMail || codes(res) != "0" || body.eof {
+				t.Errorf("%q to RSET with %v: %+v, %v", reply, ehlo, res, err)
+			}
+			if strings.Contains(strings.Join(p.bodies, ""), text) {
+				t.Errorf("%q to RSET with %v: the message went out", reply, ehlo)
+			}
+		}
+	}
+}
+
 func TestSendLimits(t *testing.T) {
 	t.Parallel()
 	p := &peer{ehlo: everything}

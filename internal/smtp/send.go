@@ -180,6 +180,13 @@ func (t *transaction) run() error {
 		if err := t.queue("RSET", toReset); err != nil {
 			return err
 		}
+		// A whole message that goes along with its commands may have been taken, whatever becomes of
+		// the connection: behind a RSET that may be refused it waits for the answer.
+		if t.useChunks() {
+			if err := t.flush(); err != nil {
+				return err
+			}
+		}
 	}
 	t.c.dirty = true
 	if err := t.queue(t.mailCommand(), toMail); err != nil {
