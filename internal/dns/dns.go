@@ -20,7 +20,7 @@ import (
 
 // What a look-up ends with when it has no answer. Every other error wraps ErrTemporary.
 var (
-	// ErrNoDomain is NXDOMAIN: the name, and all below it, do not exist.
+	// ErrNoDomain is NXDOMAIN: the name, and all below it, do not exist (RFC 8020 §2).
 	ErrNoDomain = errors.New("domain does not exist")
 	// ErrNoRecord is NODATA: the name exists without a record of the type (RFC 2308 §2.2).
 	ErrNoRecord = errors.New("domain has no such record")

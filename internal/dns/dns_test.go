@@ -94,7 +94,9 @@ func TestMX(t *testing.T) {
 			{"a.example.net", nil, ErrNoRecord},
 			{"www.example.net", nil, ErrNoRecord},
 			{"none.example.net", nil, ErrNoDomain},
-			{"below.example.net", nil, ErrNoRecord}, // exists for what is below it
+			{"x.none.example.net", nil, ErrNoDomain},
+			// RFC 8020 §2: a name exists for what is below it, and nothing is below one that does not.
+			{"below.example.net", nil, ErrNoRecord},
 			{"broken.example.net", nil, ErrTemporary},
 			{"round.example.net", nil, ErrTemporary},
 			{"", nil, ErrNoDomain},
