@@ -78,7 +78,9 @@ func (s *acmeSource) event(_ context.Context, event string, data map[string]any)
 		if !ok {
 			err = errors.New("the authority refused")
 		}
-		s.failed[name] = err
+		if !ended(err) { // by our shutdown, which says nothing of the next try
+			s.failed[name] = err
+		}
 	}
 	return nil
 }

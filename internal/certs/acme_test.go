@@ -273,6 +273,60 @@ func TestACMEFailureIsTold(t *testing.T) {
 	}
 }
 
+// TestShutdownDuringACME stops the server while an authority takes its time: that is no failure, so
+// it is not told as one.
+func TestShutdownDuringACME(t *testing.T) {
+	t.Parallel()
+	authority, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer authority.Close()
+	asked := make(chan net.Conn, 8)
+	go func() {
+		for {
+			c, err := authority.Accept()
+			if err != nil {
+				return
+			}
+			asked <- c // and hears nothing
+		}
+	}()
+	var log lines
+	m, err := New(Options{
+		ACME: &ACME{DB: memkv.New(), Names: []string{"mail.acme.test"},
+			Directory: "https://" + authority.Addr().String() + "/dir", ListenHost: "127.0.0.1"},
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	conn := <-asked
+	defer conn.Close()
+	before := strings.Count(log.text(), "level=ERROR")
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	eventually(t, "the try is broken off", func() bool {
+		return strings.Contains(log.text(), "context canceled")
+	})
+	for line := range strings.Lines(log.text()) {
+		if strings.Contains(line, "context canceled") && !strings.Contains(line, "level=DEBUG") {
+			t.Errorf("told as a failure: %s", line)
+		}
+	}
+	if after := strings.Count(log.text(), "level=ERROR"); after != before {
+		t.Errorf("%d errors more after the shutdown:\n%s", after-before, log.text())
+	}
+	if text := m.Status()[0].Error; text != "not issued yet" {
+		t.Errorf("status: %s", text)
+	}
+}
+
 // TestACMEEvents proves how certmagic's events become a status.
 func TestACMEEvents(t *testing.T) {
 	t.Parallel()
@@ -287,6 +341,8 @@ func TestACMEEvents(t *testing.T) {
 		{"cert_obtaining", map[string]any{"identifier": "a.test"}, "the authority refused"},
 		{"cert_obtained", map[string]any{"identifier": "b.test"}, "the authority refused"},
 		{"cert_obtained", map[string]any{"identifier": "a.test"}, ""},
+		{"cert_failed", map[string]any{"identifier": "a.test",
+			"error": fmt.Errorf("order: %w", context.Canceled)}, ""},
 	} {
 		if err := s.event(context.Background(), tt.event, tt.data); err != nil {
 			t.Error(err)
@@ -347,5 +403,14 @@ func TestLogBridge(t *testing.T) {
 	}
 	if strings.Contains(got, "operators") {
 		t.Error("debug lines are logged")
+	}
+	buf.Reset()
+	z.Error("job failed", zap.Error(fmt.Errorf("mail.test: %w", context.Canceled)))
+	if buf.Len() != 0 {
+		t.Errorf("what was broken off is told: %s", buf.String())
+	}
+	z.Error("job failed", zap.Error(context.DeadlineExceeded))
+	if !strings.Contains(buf.String(), "level=ERROR") {
+		t.Errorf("what took too long is told as %q", buf.String())
 	}
 }

@@ -2,11 +2,16 @@ package certs
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
+
+// ended reports whether an error only says that the work was broken off, as at every shutdown: that
+// is nothing for an operator to look after.
+func ended(err error) bool { return errors.Is(err, context.Canceled) }
 
 // zapLogger lets certmagic, which logs by zap, log by slog. Its debug lines are not for operators.
 func zapLogger(to *slog.Logger) *zap.Logger { return zap.New(slogCore{to: to}) }
@@ -46,8 +51,14 @@ func (c slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 
 // Write implements zapcore.Core.
 func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	level := slogLevel(e.Level)
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok && f.Type == zapcore.ErrorType && ended(err) {
+			level = slog.LevelDebug
+		}
+	}
 	attrs := append([]any{"part", e.LoggerName}, slogAttrs(fields)...)
-	c.to.Log(context.Background(), slogLevel(e.Level), "acme: "+e.Message, attrs...)
+	c.to.Log(context.Background(), level, "acme: "+e.Message, attrs...)
 	return nil
 }
 

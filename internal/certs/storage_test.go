@@ -132,16 +132,24 @@ func TestLocksExclude(t *testing.T) {
 	_, now, db := newTestStorage()
 	nodes := []*storage{newStorage(db, now), newStorage(db, now), newStorage(db, now)}
 	var inside, turns atomic.Int32
-	stop := make(chan struct{})
+	stop, turned := make(chan struct{}), make(chan struct{})
 	var ticking sync.WaitGroup
-	ticking.Go(func() { // those who wait look again as time goes by
-		for {
-			_, armed := now.Armed()
+	// Those who wait look again as time goes by: a few seconds for each turn, so that a holder whom a
+	// busy machine does not let run is never taken for dead.
+	ticking.Go(func() {
+		for moved := 0; ; {
+			asleep, armed := now.Armed()
+			if asleep > 0 && moved < 4 {
+				moved++
+				now.Advance(lockPoll)
+				continue
+			}
 			select {
 			case <-stop:
 				return
+			case <-turned:
+				moved = 0
 			case <-armed:
-				now.Advance(lockPoll)
 			}
 		}
 	})
@@ -153,6 +161,7 @@ func TestLocksExclude(t *testing.T) {
 				t.Error(err)
 				return
 			}
+			turned <- struct{}{}
 			if inside.Add(1) != 1 {
 				t.Error("two hold the lock")
 			}
@@ -164,11 +173,11 @@ func TestLocksExclude(t *testing.T) {
 			if err := s.Unlock(ctx, "job"); err != nil {
 				t.Error(err)
 			}
+			turned <- struct{}{}
 		})
 	}
 	all.Wait()
 	close(stop)
-	now.NewTimer(lockPoll)
 	ticking.Wait()
 	if turns.Load() != 12 {
 		t.Errorf("%d turns", turns.Load())
