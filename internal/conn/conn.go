@@ -41,8 +41,11 @@ var (
 	ErrNoTLS = errors.New("TLS is not available")
 	// ErrDraining: the server shuts down. Only Wait returns it: say 421 or BYE and return.
 	ErrDraining = errors.New("server is shutting down")
-	// ErrInterrupted: Interrupt was called, or WaitOr's channel spoke. Only Wait returns it.
+	// ErrInterrupted: Interrupt was called. Only Wait returns it.
 	ErrInterrupted = errors.New("wait interrupted")
+	// ErrLeft: the client went away while the session worked for it. It is the cause with which
+	// the context of Attend ends.
+	ErrLeft = errors.New("client has left")
 	// ErrTimeout: the idle, absolute or data-rate deadline passed.
 	ErrTimeout = errors.New("time-out waiting for the client")
 )

@@ -51,6 +51,12 @@ func (t *transport) acquire() error {
 	if t.computing {
 		return nil
 	}
+	select {
+	case t.shared.handshakes <- struct{}{}:
+		t.computing = true
+		return nil
+	default: // somebody must end first
+	}
 	timer := time.NewTimer(busyTime)
 	defer timer.Stop()
 	select {

@@ -71,35 +71,9 @@ func (c *Conn) stopped() error {
 	return nil
 }
 
-// WaitOr is Wait that also returns ErrInterrupted when wake delivers or is closed: for IMAP's IDLE
-// and the like. A word from wake that comes together with input is reported by the next Wait.
-func (c *Conn) WaitOr(wake <-chan struct{}) error {
-	select {
-	case <-wake:
-		if err := c.Flush(); err != nil {
-			return err
-		}
-		return ErrInterrupted
-	default:
-	}
-	if c.w > c.r {
-		return c.Wait()
-	}
-	done := make(chan struct{})
-	go func() {
-		select {
-		case <-wake:
-			c.Interrupt()
-		case <-done:
-		}
-	}()
-	err := c.Wait()
-	close(done)
-	return err
-}
-
-// Interrupt makes the running Wait, or else the next one, return ErrInterrupted. Any goroutine may
-// call it.
+// Interrupt makes the running Wait, or else the next one, return ErrInterrupted: for IMAP's IDLE and
+// the like. Any goroutine may call it. One that comes together with input is reported by the next
+// Wait.
 func (c *Conn) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
