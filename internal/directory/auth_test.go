@@ -112,6 +112,17 @@ func TestFailuresLookTheSame(t *testing.T) {
 	}
 }
 
+// sleeping waits until so many sleep by the clock, of whom the directory's own care is one.
+func (h house) sleeping(n int) {
+	for {
+		asleep, armed := h.clock.Armed()
+		if asleep >= n {
+			return
+		}
+		<-armed
+	}
+}
+
 func TestTarpit(t *testing.T) {
 	t.Parallel()
 	l := cheap()
@@ -121,12 +132,11 @@ func TestTarpit(t *testing.T) {
 	h.account("alice@example.test")
 	for _, user := range []string{"alice@example.test", "nobody@example.test"} {
 		done := make(chan error, 1)
-		_, armed := h.clock.Armed()
 		go func() {
 			_, err := h.Authenticate(context.Background(), attempt(user, "wrong"))
 			done <- err
 		}()
-		<-armed // the failure is known and waits
+		h.sleeping(2) // the failure is known and waits
 		h.clock.Advance(l.Tarpit - time.Millisecond)
 		select {
 		case err := <-done:
@@ -144,13 +154,12 @@ func TestTarpit(t *testing.T) {
 	}
 	// A client that leaves is not held.
 	ctx, cancel := context.WithCancel(context.Background())
-	_, armed := h.clock.Armed()
 	done := make(chan error, 1)
 	go func() {
 		_, err := h.Authenticate(ctx, attempt("alice@example.test", "wrong"))
 		done <- err
 	}()
-	<-armed
+	h.sleeping(2)
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("a client that left: %v", err)
@@ -454,6 +463,110 @@ func TestMeasure(t *testing.T) {
 		_, err := h.Authenticate(ctx, Attempt{Remote: home, User: fmt.Sprintf("u%d", i), Password: "x"})
 		if throttled := errors.As(err, new(ErrThrottled)); throttled != (i == 10) {
 			t.Errorf("try %d from elsewhere: %v", i, err)
+		}
+	}
+}
+
+// TestLogOfLogIns proves that each outcome is one line, that a ban is one and what it turns away
+// none, and that a fault of ours is told as one with its cause (O16).
+func TestLogOfLogIns(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	var log bytes.Buffer
+	var db *meddler
+	h := open(t, func(o *Options) {
+		o.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+		db = &meddler{Database: o.DB}
+		o.DB = db
+	})
+	h.domain("example.test")
+	alice := h.account("alice@example.test")
+	lines := func(what string) int { return strings.Count(log.String(), what) }
+	for range 2 {
+		for i := range 100 {
+			_, _ = h.Authenticate(ctx, attempt(fmt.Sprintf("u%d", i), "x"))
+		}
+		h.clock.Advance(time.Minute)
+	}
+	if bad, bans := lines(`"result":"bad"`), lines("log-ins banned"); bad != 20 || bans != 1 {
+		t.Errorf("%d lines of failures, %d of bans", bad, bans)
+	}
+	if n := lines("\n"); n != 21 {
+		t.Errorf("%d lines after 200 tries, want 21:\n%s", n, log.String())
+	}
+	if !strings.Contains(log.String(), `"network":"192.0.2.7/32"`) {
+		t.Error("the ban does not say whom")
+	}
+	if err := h.Unban(ctx, home); err != nil {
+		t.Fatal(err)
+	}
+	// A database that fails is not a wrong password, and counts against nobody.
+	broken := errors.New("disk on fire")
+	db.row, db.fail = secretRow(alice.ID), broken
+	for range 30 {
+		if _, err := h.Authenticate(ctx, attempt("alice@example.test", password)); !errors.Is(err, broken) {
+			t.Fatalf("with a broken database: %v", err)
+		}
+	}
+	if err := scramOnce(t, h, secured, "SCRAM-SHA-256", "alice", password, nil); !errors.Is(err, broken) {
+		t.Errorf("SCRAM with a broken database: %v", err)
+	}
+	if n := lines(`"level":"ERROR"`); n != 31 || lines(`disk on fire"`) != 31 {
+		t.Errorf("%d lines of errors, want 31", n)
+	}
+	db.fail = nil
+	if _, err := h.Authenticate(ctx, attempt("alice@example.test", password)); err != nil {
+		t.Errorf("after the database came back: %v", err)
+	}
+	own, _ := sources(home)
+	if s := h.throttle.source(own); s.inflight != 0 || len(s.failures) != 0 {
+		t.Errorf("%d being checked, %d failures", s.inflight, len(s.failures))
+	}
+}
+
+// TestRemovedInTheMiddleOfALogIn proves that an account that goes between two look-ups is nobody's.
+func TestRemovedInTheMiddleOfALogIn(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	var db *meddler
+	h := open(t, func(o *Options) { db = &meddler{Database: o.DB}; o.DB = db })
+	h.domain("example.test")
+	alice := h.account("alice@example.test")
+	h.account("bob@example.test") // forgets what is remembered
+	db.row = nameRow(kindAddress, "example.test", "alice")
+	db.meddle = func() {
+		if err := h.RemoveAccount(ctx, alice.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	got, err := h.Authenticate(ctx, attempt("alice@example.test", password))
+	if err != ErrBadCredentials || got.ID != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if db.meddle != nil {
+		t.Error("nothing was read")
+	}
+}
+
+// TestNamesInTheThrottle proves that two names are two names wherever their parts are cut.
+func TestNamesInTheThrottle(t *testing.T) {
+	t.Parallel()
+	h := open(t, nil)
+	seen := map[who]string{}
+	for _, n := range [][2]string{{"ab", "c"}, {"a", "bc"}, {"", "abc"}, {"abc", ""}, {"c", "ab"}} {
+		w := h.whoIs(n[0], n[1])
+		if other, ok := seen[w]; ok {
+			t.Errorf("%q and %q are one", n, other)
+		}
+		seen[w] = n[0] + "@" + n[1]
+	}
+	if other := open(t, func(o *Options) { o.Pepper = bytes.Repeat([]byte("x"), 32) }); other.whoIs("a", "b") ==
+		h.whoIs("a", "b") {
+		t.Error("a name can be tried out against the rows without the pepper")
+	}
+	for p, want := range map[Protocol]string{SMTP: "smtp", Admin: "admin", "made up": "other"} {
+		if got := p.label(); got != want {
+			t.Errorf("%s is counted as %s", p, got)
 		}
 	}
 }

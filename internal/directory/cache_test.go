@@ -9,11 +9,12 @@ import (
 	"tram/internal/kv"
 )
 
-// meddler does something in the middle of a View, after a row was read.
+// meddler does something in the middle of a View, after a row was read, or makes reading it fail.
 type meddler struct {
 	kv.Database
 	row    []byte
 	meddle func()
+	fail   error
 }
 
 func (m *meddler) View(ctx context.Context, s kv.Scope, fn func(kv.Reader) error) error {
@@ -26,6 +27,9 @@ type meddled struct {
 }
 
 func (r meddled) Get(key []byte) ([]byte, error) {
+	if r.m.fail != nil && bytes.Equal(key, r.m.row) {
+		return nil, r.m.fail
+	}
 	v, err := r.Reader.Get(key)
 	if meddle := r.m.meddle; meddle != nil && bytes.Equal(key, r.m.row) {
 		r.m.meddle = nil

@@ -186,20 +186,29 @@ func deriveKeys(pepper []byte) (keys, error) {
 }
 
 // checkPepper compares the pepper with the one the database was made with, so that a key file that
-// was swapped or restored wrongly is not taken for everybody's wrong password.
+// was swapped or restored wrongly is not taken for everybody's wrong password. Only a new database
+// is written to: the server starts on a full disk too, so that people can delete.
 func (d *Directory) checkPepper(ctx context.Context) error {
-	return d.o.DB.Update(ctx, scope, func(t kv.Txn) error {
-		b, err := t.Get(key(kindPepper))
+	known := false
+	err := d.o.DB.View(ctx, scope, func(r kv.Reader) error {
+		b, err := r.Get(key(kindPepper))
 		switch {
 		case errors.Is(err, kv.ErrNotFound):
-			return t.Set(key(kindPepper), d.keys.check)
+			return nil
 		case err != nil:
 			return fmt.Errorf("open directory: %w", err)
 		case !bytes.Equal(b, d.keys.check):
 			return errors.New("open directory: the pepper (secret key file) is not the one this " +
 				"database was made with; restore the key file that belongs to it")
 		}
+		known = true
 		return nil
+	})
+	if err != nil || known {
+		return err
+	}
+	return d.o.DB.Update(ctx, scope, func(t kv.Txn) error {
+		return t.Set(key(kindPepper), d.keys.check)
 	})
 }
 

@@ -122,6 +122,10 @@ func TestParsePHC(t *testing.T) {
 	if err != nil || p.memory != 65536 || p.time != 2 || p.threads != 1 || p.String() != good {
 		t.Fatalf("parsePHC = %+v, %v", p, err)
 	}
+	most := strings.Replace(good, "m=65536,t=2,p=1", "m=4194304,t=100,p=16", 1)
+	if p, err := parsePHC(most); err != nil || p.String() != most {
+		t.Errorf("the most that is ours: %+v, %v", p, err)
+	}
 	for _, bad := range []string{
 		"", "$", "plain", good + "$", good[1:], " " + good,
 		strings.Replace(good, "argon2id", "argon2i", 1),
@@ -131,6 +135,7 @@ func TestParsePHC(t *testing.T) {
 		strings.Replace(good, "m=65536", "m=+65536", 1),
 		strings.Replace(good, "m=65536", "m=4294967296", 1),
 		strings.Replace(good, "m=65536", "m=99999999", 1), // 95 GiB
+		strings.Replace(good, "m=65536", "m=4194305", 1),  // one more than the most
 		strings.Replace(good, "t=2", "t=101", 1),
 		strings.Replace(good, "p=1", "p=17", 1),
 		strings.Replace(good, "p=1", "p=257", 1),

@@ -100,6 +100,8 @@ func talk(t *testing.T, h house, mech string, o SASLOptions, says ...string) ([]
 	return told, x, nil
 }
 
+// TestPlainAndLogin tells a dialogue by what each side says. A client that does not speak first hears an
+// empty challenge, and after the outcome there is no more to say (RFC 4422 §3).
 func TestPlainAndLogin(t *testing.T) {
 	t.Parallel()
 	h := open(t, nil)

@@ -365,6 +365,86 @@ func TestSCRAMPlus(t *testing.T) {
 	}
 }
 
+// TestSCRAMPlusWithoutAnythingToBind proves that PLUS fails where the connection has nothing to bind
+// to, rather than go on without, and that the name of the certificate is not taken on trust.
+func TestSCRAMPlusWithoutAnythingToBind(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(o *Options) {
+		o.ServerCertificate = func(*tls.ConnectionState) *x509.Certificate { return nil }
+	})
+	h.domain("example.test")
+	h.account("alice@example.test")
+	server, _, leaf := pair(t, tls.VersionTLS13)
+	sum := sha256.Sum256(leaf.Raw)
+	for _, tt := range []struct {
+		what    string
+		state   tls.ConnectionState
+		binding scram.ChannelBinding
+	}{
+		{"handshake not over", tls.ConnectionState{}, scram.ChannelBinding{Type: "tls-exporter", Data: make([]byte, 32)}},
+		{"handshake not over, certificate", tls.ConnectionState{},
+			scram.ChannelBinding{Type: "tls-server-end-point", Data: sum[:]}},
+		{"certificate not known", server, scram.ChannelBinding{Type: "tls-server-end-point", Data: sum[:]}},
+		{"no certificate", server, scram.ChannelBinding{Type: "tls-server-end-point", Data: []byte{0}}},
+	} {
+		o := SASLOptions{Protocol: IMAP, Remote: home, TLS: &tt.state}
+		err := scramOnce(t, h, o, "SCRAM-SHA-256-PLUS", "alice@example.test", password, nil, tt.binding)
+		if !errors.Is(err, ErrBadCredentials) {
+			t.Errorf("%s: %v", tt.what, err)
+		}
+	}
+	if _, err := exportBinding(&tls.ConnectionState{}); err == nil {
+		t.Error("keys of a handshake that is not over are bound to")
+	}
+}
+
+// TestSCRAMFailuresCount proves that wrong proofs and wrong bindings count as guesses, and that
+// nonsense does not, nor does it hold a place at its source.
+func TestSCRAMFailuresCount(t *testing.T) {
+	t.Parallel()
+	server, client, _ := pair(t, tls.VersionTLS13)
+	_, elsewhere, _ := pair(t, tls.VersionTLS13)
+	right, err1 := scram.NewTLSExporterBinding(&client)
+	wrong, err2 := scram.NewTLSExporterBinding(&elsewhere)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	h := open(t, nil)
+	h.domain("example.test")
+	h.account("alice@example.test")
+	o := SASLOptions{Protocol: IMAP, Remote: home, TLS: &server}
+	nonsense := func(i int, s string) string {
+		if i == 1 {
+			return strings.Replace(s, ",r=", ",r=x", 1)
+		}
+		return s
+	}
+	try := func(password string, change func(int, string) string, b scram.ChannelBinding) error {
+		return scramOnce(t, h, o, "SCRAM-SHA-256-PLUS", "alice@example.test", password, change, b)
+	}
+	for range 30 {
+		if err := try(password, nonsense, right); err != ErrMalformed {
+			t.Fatalf("nonsense: %v", err)
+		}
+	}
+	for i := range 10 {
+		guess, b := "wrong", right
+		if i%2 == 0 {
+			guess, b = password, wrong
+		}
+		if err := try(guess, nil, b); err != ErrBadCredentials {
+			t.Fatalf("failure %d: %v", i, err)
+		}
+	}
+	if err := try(password, nil, right); !errors.As(err, new(ErrThrottled)) {
+		t.Errorf("after ten wrong ones: %v", err)
+	}
+	own, _ := sources(home)
+	if s := h.throttle.source(own); s.inflight != 0 || len(s.failures) != 10 {
+		t.Errorf("%d being checked, %d failures", s.inflight, len(s.failures))
+	}
+}
+
 func TestEndPointHash(t *testing.T) {
 	t.Parallel()
 	raw := []byte("certificate")
