@@ -16,6 +16,7 @@ func (c *checker) emailRows() error {
 	var e Email
 	return c.scan(kindEmail, func(key, value []byte) error {
 		id := emailOfKey(key)
+		c.step("emails")
 		where := fmt.Sprintf("email %d", id)
 		if id >= c.tx.row.NextEmail {
 			c.find("next-id", where, true, "the next identifier is %d", c.tx.row.NextEmail)
@@ -28,8 +29,13 @@ func (c *checker) emailRows() error {
 			c.find("email-state", where, true, "its state row: %v", stateErr)
 			st = nil
 		}
+		if st != nil {
+			where = c.locate(where, st)
+		}
 		if err := e.decode(key, value); err != nil {
-			c.bad(key, err, true) // from the body, as long as that is there
+			// From the body, as long as that is there.
+			c.hurt.emails[id] = true
+			c.find("damaged", where, true, "%v", err)
 			if st != nil {
 				c.state(id, nil, st)
 			}
@@ -38,15 +44,28 @@ func (c *checker) emailRows() error {
 		if st != nil {
 			c.state(id, &e, st)
 		}
-		return c.body(where, &e)
+		return c.body(where, &e, value)
 	})
+}
+
+// locate adds to an email where people find it.
+func (c *checker) locate(where string, st *stateRow) string {
+	for _, p := range st.Places {
+		name := fmt.Sprintf("mailbox %d", p.Mailbox)
+		if b := c.boxes[p.Mailbox]; b != nil && b.name != "" {
+			name = b.name
+		}
+		where += fmt.Sprintf(", UID %d of %s", p.UID, name)
+	}
+	return where
 }
 
 // state compares a state row with the email and the entries that it names.
 func (c *checker) state(id EmailID, e *Email, st *stateRow) {
-	where := fmt.Sprintf("email %d", id)
+	where := c.locate(fmt.Sprintf("email %d", id), st)
 	c.threads[st.Thread]++
 	if e != nil && st.Thread != e.Thread {
+		c.hurt.threads[st.Thread], c.hurt.threads[e.Thread] = true, true
 		c.find("thread", where, true, "is of thread %d, its state row says %d", e.Thread, st.Thread)
 	}
 	if st.ModSeq == 0 || st.ModSeq > c.tx.row.ModSeq {
@@ -58,7 +77,7 @@ func (c *checker) state(id EmailID, e *Email, st *stateRow) {
 		size = e.Blob.Size
 	}
 	for _, p := range st.Places {
-		size = c.place(where, id, size, st, p)
+		size = c.place(where, e, id, size, st, p)
 	}
 	size = max(size, 0)
 	if len(st.Places) > 0 {
@@ -96,7 +115,8 @@ func (c *checker) stateKeywords(where string, st *stateRow) {
 
 // place compares one place with the entry in the mailbox's list, and returns the email's size:
 // where the email row cannot tell, the entry can.
-func (c *checker) place(where string, id EmailID, size int64, st *stateRow, p place) int64 {
+func (c *checker) place(where string, e *Email, id EmailID, size int64, st *stateRow,
+	p place) int64 {
 	b := c.boxes[p.Mailbox]
 	if b == nil {
 		c.find("list-state", where, true, "is in mailbox %d, which does not exist", p.Mailbox)
@@ -118,40 +138,59 @@ func (c *checker) place(where string, id EmailID, size int64, st *stateRow, p pl
 		c.find("list-state", where, true, "has %d bytes, its entry in mailbox %d %d", size,
 			p.Mailbox, entry.Size)
 	}
+	if e != nil && entry.Received != e.Received.Unix() {
+		c.find("list-state", where, true, "came at %d, its entry in mailbox %d says %d",
+			e.Received.Unix(), p.Mailbox, entry.Received)
+	}
 	return max(size, int64(entry.Size))
 }
 
-// body checks that the email's body is referred to and, if asked, what is in it.
-func (c *checker) body(where string, e *Email) error {
+// body checks that the email's body is referred to and, if asked, what is in it. row is the email
+// row, which the body must give again.
+func (c *checker) body(where string, e *Email, row []byte) error {
 	linked, err := c.s.blobs.Linked(c.tx.r, e.Blob, c.tx.owner(e.ID))
-	if err != nil {
+	if err != nil && !errors.Is(err, kv.ErrCorrupt) {
 		return err
 	}
 	if !linked {
+		c.hurt.links[e.ID] = true
 		c.find("blob-link", where, true, "its body does not know that it is referred to")
 	}
-	m, err := e.Structure()
-	if err != nil {
+	if _, err := e.Structure(); err != nil && !c.o.Deep {
+		c.hurt.emails[e.ID] = true
 		c.find("structure", where, true, "%v", err)
 	}
 	if !c.o.Deep {
 		return nil
 	}
-	r := c.tx.Open(e)
-	defer r.Close()
-	p := message.NewParser(c.s.message)
-	if _, err := r.WriteTo(p); err != nil {
-		if errors.Is(err, blob.ErrDamaged) || errors.Is(err, kv.ErrNotFound) {
-			c.find("blob-missing", where, false, "its body cannot be read: %v", err)
-			return nil
-		}
+	fresh, err := c.tx.parse(e)
+	if errors.Is(err, blob.ErrDamaged) || errors.Is(err, kv.ErrNotFound) {
+		c.hurt.bodies[e.ID] = true
+		c.find("blob-missing", where, false, "its body cannot be read: %v", err)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	fresh := p.Finish()
-	if m != nil && !bytes.Equal(fresh.AppendBinary(nil), e.tree) {
-		c.find("structure", where, true, "its structure is not what its body gives")
+	key := key64(nil, c.id, kindEmail, uint64(e.ID))
+	want := seal(key, c.tx.appendEmail(nil, e.Thread, e.Blob, e.Received, fresh))
+	if !bytes.Equal(want, row) {
+		c.hurt.emails[e.ID] = true
+		c.find("structure", where, true,
+			"its envelope, structure or preview is not what its body gives")
 	}
 	return nil
+}
+
+// parse reads an email's body from end to end and makes its parse again.
+func (tx *Tx) parse(e *Email) (*message.Message, error) {
+	r := tx.s.blobs.OpenAnew(tx.r, e.Blob)
+	defer r.Close()
+	p := message.NewParser(tx.s.message)
+	if _, err := r.WriteTo(p); err != nil {
+		return nil, err
+	}
+	return p.Finish(), nil
 }
 
 // stateRows looks for state rows without email.
@@ -161,11 +200,13 @@ func (c *checker) stateRows() error {
 		if !errors.Is(err, kv.ErrNotFound) {
 			return err
 		}
-		c.find("email-state", describeKey(key), false, "state of an email that does not exist")
 		var st stateRow
+		where := fmt.Sprintf("email %d", emailOfKey(key))
 		if err := st.decode(key, value); err == nil {
+			where = c.locate(where, &st)
 			c.state(emailOfKey(key), nil, &st)
 		}
+		c.find("email-row", where, true, "its row is missing, only its state is there")
 		return nil
 	})
 }
@@ -176,6 +217,7 @@ func (c *checker) threadRows() error {
 		row, err := decodeThread(key, value)
 		if err != nil {
 			c.bad(key, err, true)
+			c.hurt.threads[id] = true
 			delete(c.threads, id)
 			return nil
 		}
@@ -184,24 +226,28 @@ func (c *checker) threadRows() error {
 			c.find("next-id", where, true, "the next identifier is %d", c.tx.row.NextThread)
 		}
 		if len(row.Members) == 0 || len(row.Members) != c.threads[id] {
+			c.hurt.threads[id] = true
 			c.find("thread", where, true, "has %d members, %d emails say so", len(row.Members),
 				c.threads[id])
 		}
 		delete(c.threads, id)
 		for i, m := range row.Members {
 			if i > 0 && m.Email <= row.Members[i-1].Email {
+				c.hurt.threads[id] = true
 				c.find("thread", where, true, "members are out of order")
 			}
 			c.member1(where, id, m)
 		}
 		for _, h := range row.Hashes {
 			if t, err := c.tx.threadOf(h); err != nil || t == 0 {
+				c.hurt.threads[id] = true
 				c.find("thread-index", where, true, "its hash %016x leads nowhere", h)
 			}
 		}
 		return nil
 	})
 	for id, n := range c.threads {
+		c.hurt.threads[id] = true
 		c.find("thread", fmt.Sprintf("thread %d", id), true,
 			"does not exist; %d emails are in it", n)
 	}
@@ -212,10 +258,12 @@ func (c *checker) threadRows() error {
 func (c *checker) member1(where string, id ThreadID, m member) {
 	st, err := c.tx.state(m.Email)
 	if err != nil {
+		c.hurt.threads[id] = true
 		c.find("thread", where, true, "has email %d: %v", m.Email, err)
 		return
 	}
 	if st.Thread != id || m.Hidden != (len(st.Places) == 0) {
+		c.hurt.threads[id] = true
 		c.find("thread", where, true,
 			"has email %d, hidden %t, which is of thread %d in %d mailboxes",
 			m.Email, m.Hidden, st.Thread, len(st.Places))

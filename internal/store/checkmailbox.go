@@ -15,7 +15,7 @@ func (c *checker) mailboxes() error {
 	err := c.scan(kindMailbox, func(key, value []byte) error {
 		id, _, err := kv.TakeUint32(key[10:])
 		if err != nil {
-			c.bad(key, damaged(key, "key of the wrong length"), false)
+			c.bad(key, damaged(key, "key of the wrong length"), true)
 			return nil
 		}
 		m, err := decodeMailbox(MailboxID(id), key, value)
@@ -29,7 +29,7 @@ func (c *checker) mailboxes() error {
 			c.find("next-id", where, true, "the next identifier is %d", row.NextMailbox)
 		}
 		if other := validities[m.UIDValidity]; other != 0 || m.UIDValidity > row.UIDValidity {
-			c.find("uidvalidity", where, false, "UIDVALIDITY %d is also that of mailbox %d, or "+
+			c.find("uidvalidity", where, true, "UIDVALIDITY %d is also that of mailbox %d, or "+
 				"above the highest given out, %d", m.UIDValidity, other, row.UIDValidity)
 		}
 		validities[m.UIDValidity] = m.ID
@@ -91,7 +91,7 @@ func (c *checker) names() error {
 		}
 		if levels, err := splitName(b.name, 1<<30, 1<<30); err != nil ||
 			strings.Join(levels, separator) != b.name {
-			c.find("name", where, false, "is called %q, which is no valid name", b.name)
+			c.find("name", where, true, "is called %q, which is no valid name", b.name)
 		}
 	}
 	return nil

@@ -1,26 +1,47 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
 
 	"tram/internal/kv"
 )
 
-// maxSkip is how many rows a scan passes over before it is cheaper to seek.
-const maxSkip = 16
+const (
+	// maxSkip is how many rows a scan passes over before it is cheaper to seek.
+	maxSkip = 16
+	// keepRows is up to how many entries, asked for in one call, have their rows kept in memory
+	// for who asks next. Who asks for more is looking through a mailbox, once.
+	keepRows = 1000
+	// keptBytes bounds the rows that are kept, of all accounts together.
+	keptBytes = 32 << 20
+	// keptAhead is how many entries are looked up before a scan.
+	keptAhead = 64
+	// keptSize is about what a kept row takes beside its bytes.
+	keptSize = 640
+)
+
+// rowID names an email's row, which never changes: it can be kept, and nobody who sees the email in
+// a list can be told anything wrong from it.
+type rowID struct {
+	account AccountID
+	email   EmailID
+}
 
 // EachEmail calls fn for the entries of list with index from up to and without to, in order, with
-// their emails. The Email is valid in the callback only, and its State is nil. Rows are read in
-// one pass as far as their order allows. For an entry whose row is damaged or missing fn is called
-// with a nil Email; the others are served. Stop from fn ends it early.
+// their emails. The Email is valid in the callback only and must not be changed; its State is nil.
+// Rows are read in one pass as far as their order allows. For an entry whose row is damaged or
+// missing fn is called with a nil Email; the others are served. Stop from fn ends it early.
 func (tx *Tx) EachEmail(list *List, from, to int, fn func(Entry, *Email) error) error {
 	from, to = max(from, 0), min(to, list.n)
+	few := to-from <= keepRows
 	for from < to {
 		c := list.chunkAt(from)
 		skip := from - list.starts[c]
 		entries := list.chunks[c].entries[skip:]
 		entries = entries[:min(len(entries), to-from)]
-		err := tx.eachRow(entries, func(i int, e *Email) error { return fn(entries[i], e) })
+		err := tx.eachRow(entries, few, func(i int, e *Email) error { return fn(entries[i], e) })
 		if err != nil {
 			return stopped(err)
 		}
@@ -29,17 +50,32 @@ func (tx *Tx) EachEmail(list *List, from, to int, fn func(Entry, *Email) error) 
 	return nil
 }
 
-// eachRow calls fn with the index of each entry and its email row, nil when it cannot be read.
-func (tx *Tx) eachRow(entries []Entry, fn func(i int, e *Email) error) error {
-	r := rowReader{tx: tx, fn: fn}
+// eachRow calls fn with the index of each entry and its email row, nil when it cannot be read. few
+// says that the entries are all that is asked for, and not many.
+func (tx *Tx) eachRow(entries []Entry, few bool, fn func(i int, e *Email) error) error {
+	// What an Update reads may be its own writes, which can still be taken back.
+	r := rowReader{tx: tx, fn: fn, keep: few && tx.w == nil}
 	for len(entries) > 0 {
-		n := ascending(entries)
+		if e := r.kept(&entries[0]); e != nil {
+			if !r.serve(e) {
+				return r.fail
+			}
+			entries = entries[1:]
+			continue
+		}
+		n := r.until(entries[:ascending(entries)])
 		var err error
 		if n < 4 {
 			n = 1
 			err = r.one(&entries[0])
 		} else {
 			n, err = r.scan(entries[:n])
+			if r.fail == nil && errors.Is(err, kv.ErrCorrupt) {
+				// A bad place on the disk, which ends a scan: its neighbours are read one by one.
+				if err = nil; n == 0 {
+					n, err = 1, r.one(&entries[0])
+				}
+			}
 		}
 		if err != nil {
 			return err
@@ -69,7 +105,46 @@ type rowReader struct {
 	fn   func(i int, e *Email) error
 	at   int // index of the next entry
 	e    Email
+	keep bool  // rows are kept, and looked for where they are
 	fail error // of fn
+}
+
+// kept returns an entry's row from memory, or nil.
+func (r *rowReader) kept(entry *Entry) *Email {
+	if !r.keep {
+		return nil
+	}
+	e, _ := r.tx.s.rows.Get(rowID{r.tx.id, entry.Email})
+	return e
+}
+
+// until returns how many of the entries come before one that is kept, which the first is not.
+func (r *rowReader) until(entries []Entry) int {
+	if !r.keep {
+		return len(entries)
+	}
+	entries = entries[:min(len(entries), keptAhead)]
+	for i := 1; i < len(entries); i++ {
+		if r.kept(&entries[i]) != nil {
+			return i
+		}
+	}
+	return len(entries)
+}
+
+// decode reads a row, into new memory if it is to be kept.
+func (r *rowReader) decode(key, value []byte) (*Email, error) {
+	e := &r.e
+	if r.keep {
+		e, value = new(Email), bytes.Clone(value)
+	}
+	if err := e.decode(key, value); err != nil {
+		return nil, err
+	}
+	if r.keep {
+		r.tx.s.rows.Put(rowID{r.tx.id, e.ID}, e, int64(len(value))+keptSize)
+	}
+	return e, nil
 }
 
 func (r *rowReader) serve(e *Email) bool {
@@ -79,10 +154,18 @@ func (r *rowReader) serve(e *Email) bool {
 }
 
 func (r *rowReader) one(entry *Entry) error {
-	err := r.tx.email(entry.Email, &r.e)
+	tx := r.tx
+	tx.key = key64(tx.key[:0], tx.id, kindEmail, uint64(entry.Email))
+	value, err := tx.r.Get(tx.key)
+	var e *Email
+	if err == nil {
+		e, err = r.decode(tx.key, value)
+	} else {
+		err = wrap(err, "read email")
+	}
 	switch {
 	case err == nil:
-		r.serve(&r.e)
+		r.serve(e)
 	case lost(err):
 		r.tx.s.log.Error("email cannot be read", "account", uint64(r.tx.id), "err", err)
 		r.serve(nil)
@@ -115,10 +198,9 @@ func (r *rowReader) scan(entries []Entry) (int, error) {
 			}
 			return nil
 		}
-		e := &r.e
-		if err := e.decode(key, value); err != nil {
+		e, err := r.decode(key, value)
+		if err != nil {
 			r.tx.s.log.Error("email cannot be read", "err", err)
-			e = nil
 		}
 		if !r.serve(e) {
 			return kv.Stop

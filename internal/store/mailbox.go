@@ -68,6 +68,17 @@ func (tx *Tx) Mailbox(id MailboxID) (*Mailbox, error) {
 	return tx.export(m)
 }
 
+// Counts returns the mailbox without Name, Subscribed and HasChildren, which lie elsewhere: it reads
+// less than Mailbox.
+func (tx *Tx) Counts(id MailboxID) (*Mailbox, error) {
+	m, err := tx.mailbox(id)
+	if err != nil {
+		return nil, err
+	}
+	out := m.row.mailbox()
+	return &out, nil
+}
+
 func (tx *Tx) export(m *mailboxTx) (*Mailbox, error) {
 	out := m.row.mailbox()
 	var err error

@@ -170,6 +170,7 @@ func (q *querier) mailbox(id MailboxID) error {
 // decide looks at the rows of the hits in wait.
 func (q *querier) decide(begin int) error {
 	const batch = 1024
+	few := len(q.wait) <= keepRows
 	entries := make([]Entry, 0, min(batch, len(q.wait)))
 	c := &candidate{q: q}
 	for len(q.wait) > 0 {
@@ -178,7 +179,7 @@ func (q *querier) decide(begin int) error {
 		for _, h := range q.wait[:n] {
 			entries = append(entries, q.hits[h].Entry)
 		}
-		err := q.tx.eachRow(entries, func(i int, e *Email) error {
+		err := q.tx.eachRow(entries, few, func(i int, e *Email) error {
 			h := q.wait[i]
 			c.mailbox, c.entry, c.email = q.hits[h].Mailbox, &entries[i], e
 			ok, err := c.holds(&q.root)

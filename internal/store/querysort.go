@@ -130,7 +130,7 @@ func (q *querier) rowKeys(levels []Comparator, keys []sortKey) error {
 		for _, h := range q.hits[begin:min(begin+batch, len(q.hits))] {
 			entries = append(entries, h.Entry)
 		}
-		err := q.tx.eachRow(entries, func(i int, e *Email) error {
+		err := q.tx.eachRow(entries, len(q.hits) <= keepRows, func(i int, e *Email) error {
 			for l, c := range levels {
 				key := &keys[(begin+i)*len(levels)+l]
 				if e != nil {

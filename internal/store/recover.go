@@ -160,6 +160,7 @@ func (tx *Tx) purge(id EmailID, removed int64, thread ThreadID) error {
 			return err
 		}
 	}
+	tx.s.rows.Delete(rowID{tx.id, id})
 	tx.dirty = true
 	return nil
 }

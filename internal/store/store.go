@@ -111,6 +111,7 @@ type Store struct {
 	indexed   bool // there is a text index
 	unindexed unindexed
 	lists     *listCache
+	rows      *kv.Cache[rowID, *Email]
 	hubs      hubs
 	resting   resting
 	scratch   sync.Pool // of *scratch
@@ -147,9 +148,14 @@ func Open(_ context.Context, o Options) (*Store, error) {
 		o.ListCache = 256 * limits.MiB
 	}
 	s.lists = newListCache(o.ListCache)
+	s.rows = kv.NewCache[rowID, *Email](keptBytes)
 	s.hubs.byAccount = map[AccountID]*hub{}
 	return s, nil
 }
+
+// Rest gives the memory of rows back that nobody has read for a while. It is to be called every few
+// minutes.
+func (s *Store) Rest() { s.rows.Age() }
 
 // Close ends all watches. The database stays open: it is the caller's.
 func (s *Store) Close() error {

@@ -29,6 +29,7 @@ type Watch struct {
 	hub  *hub
 	at   int // place in hub.watches
 	c    chan struct{}
+	call func() // instead of c
 	stop func() bool
 }
 
@@ -36,24 +37,37 @@ type Watch struct {
 // account: what is committed after that is announced.
 func (a *Account) Watch(ctx context.Context) *Watch {
 	w := &Watch{s: a.s, id: a.id, c: make(chan struct{}, 1)}
-	hs := &a.s.hubs
-	hs.mu.Lock()
-	w.hub = hs.byAccount[a.id]
-	if w.hub == nil {
-		w.hub = &hub{}
-		hs.byAccount[a.id] = w.hub
-	}
-	w.at = len(w.hub.watches)
-	w.hub.watches = append(w.hub.watches, w)
-	hs.mu.Unlock()
+	w.begin()
 	if ctx.Done() != nil {
 		w.stop = context.AfterFunc(ctx, w.Close)
 	}
 	return w
 }
 
+// OnChange is Watch for somebody who waits for other things too: fn is called for each announcement
+// until Close, and not after it. fn must return at once, and must not use the store. Such a watch
+// costs a session that sleeps no goroutine.
+func (a *Account) OnChange(fn func()) *Watch {
+	w := &Watch{s: a.s, id: a.id, call: fn}
+	w.begin()
+	return w
+}
+
+func (w *Watch) begin() {
+	hs := &w.s.hubs
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	w.hub = hs.byAccount[w.id]
+	if w.hub == nil {
+		w.hub = &hub{}
+		hs.byAccount[w.id] = w.hub
+	}
+	w.at = len(w.hub.watches)
+	w.hub.watches = append(w.hub.watches, w)
+}
+
 // C returns the channel that has a value when something was announced since the last receive. It is
-// never closed.
+// never closed. A watch of OnChange has none.
 func (w *Watch) C() <-chan struct{} { return w.c }
 
 // ModSeq returns the latest ModSeq that was announced, 0 before the first announcement.
@@ -82,6 +96,10 @@ func (w *Watch) Close() {
 }
 
 func (w *Watch) tell() {
+	if w.call != nil {
+		w.call()
+		return
+	}
 	select {
 	case w.c <- struct{}{}:
 	default: // it has not yet been told of the last time

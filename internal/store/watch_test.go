@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -176,5 +177,34 @@ func TestWatchIsCheap(t *testing.T) {
 	}
 	if count != 4 || len(s.hubs.byAccount) != 0 {
 		t.Errorf("%d were told, want 4; %d hubs are left", count, len(s.hubs.byAccount))
+	}
+}
+
+// TestOnChange: the function is called for what happens between OnChange and Close, and for nothing
+// else.
+func TestOnChange(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	calls, boxes := 0, 0
+	change := func() {
+		t.Helper()
+		boxes++
+		h.update(func(tx *Tx) error {
+			_, err := tx.CreateMailbox(fmt.Sprintf("Box %d", boxes), CreateOptions{})
+			return err
+		})
+	}
+	change()
+	w := h.store.Account(1).OnChange(func() { calls++ })
+	change()
+	change()
+	if calls != 2 {
+		t.Errorf("%d calls for two changes", calls)
+	}
+	w.Close()
+	w.Close()
+	change()
+	if calls != 2 {
+		t.Errorf("%d calls, one of them after Close", calls)
 	}
 }
