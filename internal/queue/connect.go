@@ -56,8 +56,9 @@ func (s *session) tryHost(ctx context.Context, h host) error {
 		return err
 	}
 	for _, addr := range targets {
+		s.dials++
 		err = s.tryAddr(ctx, h, addr)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || s.dials == maxDials {
 			break
 		}
 	}
@@ -118,7 +119,7 @@ func (s *session) dial(ctx context.Context, h host, addr string, mode TLSMode) (
 
 // prepare goes through what comes between the greeting and the first mail.
 func (s *session) prepare(ctx context.Context, c *smtp.Client, h host, mode TLSMode) error {
-	if c.Name() == s.q.o.Hostname && s.q.o.Hostname != "localhost" {
+	if strings.EqualFold(c.Name(), s.q.o.Hostname) && s.q.o.Hostname != "localhost" {
 		return loops(s.d.name)
 	}
 	offered := c.Extensions().StartTLS

@@ -1,10 +1,12 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"tram/internal/kv"
 	"tram/internal/smtp"
@@ -23,26 +25,93 @@ type outcome struct {
 // each recipient is recorded. rest are the items the session has in hand behind it. The error is a
 // destFailure, with which the item stays as it is, or says that nothing could be recorded.
 func (s *session) deliver(ctx context.Context, ref legRef, rest []legRef) error {
+	if d := s.q.takeDeed(ref.id, s.d.name); d != nil {
+		if err := s.record(ctx, ref, d); err != nil {
+			return err
+		}
+	}
 	for again := true; again; {
 		rec, i, err := s.pick(ctx, ref)
 		if err != nil || rec == nil {
 			return err
 		}
-		var outs []outcome
-		outs, again, err = s.attempt(ctx, ref, rest, rec, i)
+		d := &deed{rec: rec}
+		d.outs, d.again, err = s.attempt(ctx, ref, rest, rec, i)
 		if err != nil {
 			return err
 		}
-		if err := s.q.record(ctx, ref, s.d.name, rec, outs, again); err != nil {
-			return fmt.Errorf("record %s: %w", ref.id, err)
+		again, d.confirm, s.confirm = d.again, s.confirm, nil
+		if err := s.record(ctx, ref, d); err != nil {
+			return err
 		}
-		delete(s.marked, ref.id)
-		for _, seen := range s.confirm {
-			seen()
-		}
-		s.confirm = nil
 	}
 	return nil
+}
+
+// record makes a deed durable.
+func (s *session) record(ctx context.Context, ref legRef, d *deed) error {
+	delete(s.marked, ref.id) // the mark goes with the record, or stays to tell of it
+	return s.q.conclude(ctx, ref, s.d.name, d)
+}
+
+// conclude makes a deed durable. That is not broken off when the queue closes: a message that was
+// taken would come again. If it cannot be done, the deed is kept, and when the item is taken up
+// again it is recorded, not repeated.
+func (q *Queue) conclude(ctx context.Context, ref legRef, dest string, d *deed) error {
+	err := q.record(context.WithoutCancel(ctx), ref, dest, d.rec, d.outs, d.again)
+	if err != nil {
+		q.keepDeed(ref.id, dest, d)
+		return fmt.Errorf("record %s: %w", ref.id, err)
+	}
+	for _, seen := range d.confirm {
+		seen()
+	}
+	return nil
+}
+
+// deed is what an attempt came to.
+type deed struct {
+	rec     *record
+	outs    []outcome
+	again   bool
+	confirm []func() // to be called when it is recorded
+}
+
+func deedKey(id ID, dest string) string { return string(id) + "\x00" + dest }
+
+// keepDeed keeps what could not be recorded. There are few: a destination rests after each.
+func (q *Queue) keepDeed(id ID, dest string, d *deed) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.owed[deedKey(id, dest)] = d
+}
+
+// concludeAll records what is kept of an item: before anybody is told that it has failed, what it
+// came to must count.
+func (q *Queue) concludeAll(ctx context.Context, s shard, id ID) error {
+	q.mu.Lock()
+	kept := map[string]*deed{}
+	for key, d := range q.owed {
+		if dest, ok := strings.CutPrefix(key, deedKey(id, "")); ok {
+			kept[dest] = d
+			delete(q.owed, key)
+		}
+	}
+	q.mu.Unlock()
+	var first error
+	for dest, d := range kept {
+		first = cmp.Or(first, q.conclude(ctx, legRef{s: s, id: id}, dest, d))
+	}
+	return first
+}
+
+// takeDeed returns what was kept, nil for nothing.
+func (q *Queue) takeDeed(id ID, dest string) *deed {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d := q.owed[deedKey(id, dest)]
+	delete(q.owed, deedKey(id, dest))
+	return d
 }
 
 // attempt brings an item to some or all of its recipients here. A panic on the way is the message's
@@ -78,6 +147,10 @@ func (s *session) pick(ctx context.Context, ref legRef) (*record, int, error) {
 		rec, err = readItem(r, ref.s, ref.id)
 		return err
 	})
+	if errors.Is(err, kv.ErrCorrupt) {
+		s.q.log.Error("queue item is damaged", "id", ref.id, "error", err)
+		return nil, 0, s.q.setAside(ctx, ref, s.d.name)
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, 0, err
 	}
@@ -85,8 +158,8 @@ func (s *session) pick(ctx context.Context, ref legRef) (*record, int, error) {
 		return nil, 0, s.q.mend(ctx, ref, s.d.name)
 	}
 	i := rec.legTo(s.d.name)
-	if rec.legs[i].due > s.q.time.Now() {
-		return nil, 0, nil // somebody was quicker
+	if rec.legs[i].due > s.q.time.Now() { // somebody was quicker
+		return nil, 0, s.q.mend(ctx, ref, s.d.name)
 	}
 	stray := false
 	rec.waitingOn(i, func(_ int, r *recipient) {
@@ -123,6 +196,25 @@ func (q *Queue) mend(ctx context.Context, ref legRef, dest string) error {
 		}
 		d.count = max(d.count-1, 0)
 		return t.Delete(key)
+	})
+}
+
+// setAside makes an item whose row cannot be read wait, so that others are not kept from their
+// destination by it. It stays in the index and in listings until somebody has looked at it.
+func (q *Queue) setAside(ctx context.Context, ref legRef, dest string) error {
+	return q.update(kv.Freeing(ctx), ref.s, func(t *tx) error {
+		prio := 9 - int(ref.prio)
+		key := t.s.legKey(dest, prio, ref.due, ref.id)
+		if _, err := t.Get(key); err != nil {
+			if errors.Is(err, kv.ErrNotFound) {
+				return nil
+			}
+			return err
+		}
+		if err := t.Delete(key); err != nil {
+			return err
+		}
+		return t.Set(t.s.legKey(dest, prio, t.now.add(q.o.Limits.MaxRetry), ref.id), nil)
 	})
 }
 

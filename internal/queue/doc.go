@@ -45,5 +45,10 @@
 // brings, notices of delay, expiry and the end of holds, is done beside it (keep). All schedules are
 // in queue time (qtime), which a jump of the wall clock moves by one retry at most.
 //
+// No item is in two hands at a destination: a session has those it took (running) until it has
+// released them, and what gives an item up or tells of it claims it first, so that no session takes
+// it meanwhile. Operators may change an item at any time; whoever composed a notice of it finds that
+// out in the transaction that would send the notice, and begins again (change).
+//
 // The rows and keys are laid out in layout.go, item.go and txn.go.
 package queue

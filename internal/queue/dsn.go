@@ -149,7 +149,7 @@ type report struct {
 // report fills a report in, RFC 3464.
 func (q *Queue) report(ctx context.Context, rec *record, told []fate) (*report, error) {
 	action := told[0].action
-	m, err := q.parse(ctx, rec)
+	m, err := q.parseOriginal(ctx, rec.body)
 	if err != nil {
 		// The message is not readable, and somebody must be told just the same.
 		m = &message.Message{}
@@ -182,12 +182,16 @@ func (q *Queue) report(ctx context.Context, rec *record, told []fate) (*report, 
 		return &report{r, func() error { return nil }}, nil
 	}
 	// RFC 3461 §4.3: the whole message comes back only where that was asked for and something
-	// failed; RFC 8689 §5: never one that required TLS.
-	r.HeaderOnly = action != message.ActionFailed || rec.ret != "FULL" || rec.requireTLS
+	// failed; RFC 8689 §5: never one that required TLS. Nor one in BINARYMIME: the notice would have
+	// to be that too, and could not be delivered where the message could not (RFC 3030 §3).
+	r.HeaderOnly = action != message.ActionFailed || rec.ret != "FULL" || rec.requireTLS || rec.binary
 	if r.HeaderOnly {
 		r.EightBit = m.EightBitHeader
 	}
-	original := q.o.Blobs.Open(ctx, rec.body)
+	original, err := q.original(ctx, rec.body)
+	if err != nil {
+		return nil, err
+	}
 	r.Original = original
 	return &report{r, original.Close}, nil
 }

@@ -22,10 +22,13 @@ type engine struct {
 	backlog bool       // due destinations were left in the index for want of room
 	ready   [2]list.List
 	slots   slots
-	waiting int        // sessions that wait with an open connection, without a slot
-	running map[ID]int // items that sessions have in hand, at how many destinations
-	open    bool       // Run goes on and takes new work
-	cursor  []qtime    // per shard: wakes before it were seen
+	waiting int              // sessions that wait with an open connection, without a slot
+	running map[ID]int       // items that sessions have in hand, at how many destinations
+	claimed map[ID][]string  // items that no session may take, with where one was passed over
+	awaited map[ID]bool      // items that the keeper wants as soon as no session has them
+	owed    map[string]*deed // what attempts came to that could not be recorded, by deedKey
+	open    bool             // Run goes on and takes new work
+	cursor  []qtime          // per shard: wakes before it were seen
 	wg      sync.WaitGroup
 	ctx     context.Context // of the work; outlives Run's by the drain
 	leaving chan struct{}   // closed when no new work is taken
@@ -36,6 +39,9 @@ func (e *engine) init() {
 	e.dests = map[string]*destination{}
 	e.old = list.New()
 	e.running = map[ID]int{}
+	e.claimed = map[ID][]string{}
+	e.awaited = map[ID]bool{}
+	e.owed = map[string]*deed{}
 	e.leaving = make(chan struct{})
 }
 
@@ -60,20 +66,24 @@ type destination struct {
 	sessions int  // that work
 	hungry   int  // of them, those that were just begun and took nothing yet
 	limit    int  // sessions it may have
+	enough   int  // the limit that was too much for it was above this one; 0: none was yet
+	grown    int  // messages taken at that limit since it was changed
 	proven   bool // it has greeted us lately
 	idle     []*session
 
 	feed    []legRef      // due items that no session has taken yet
 	cursor  []legRef      // per shard: where reading the feed goes on
+	rewound bool          // cursor was set back during the read that goes on
 	running map[ID]bool   // items that sessions have in hand
 	reading chan struct{} // closed when the read that goes on ends
 	more    bool          // something may be due that was not read
 
-	fails int   // failed probes in a row; while above 0 it is tried once per wait
-	probe qtime // when it is tried again
-	since time.Time
-	last  string // why it failed
-	soft  int    // transactions in a row that ended at MAIL
+	fails  int   // failed probes in a row; while above 0 it is tried once per wait
+	probe  qtime // when it is tried again
+	since  time.Time
+	last   string // why it failed
+	soft   int    // transactions in a row that ended at MAIL
+	passed bool   // an item was passed over because it is claimed
 
 	clear map[string]qtime // hosts whose TLS failed: until when they are spoken to in the clear
 }
@@ -235,9 +245,16 @@ func (q *Queue) hint(dest string, prio int) {
 	}
 	d := q.destination(dest)
 	if prio > 0 {
-		clear(d.cursor)
+		d.feed = nil
+		d.rewind()
 	}
 	q.activate(d)
+}
+
+// rewind makes reading the feed begin anew: something came in before where it goes on.
+func (d *destination) rewind() {
+	clear(d.cursor)
+	d.rewound = true
 }
 
 // destination returns what is known of a destination, or a fresh one.

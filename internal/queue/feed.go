@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"tram/internal/kv"
 )
@@ -20,44 +22,109 @@ func (q *Queue) take(ctx context.Context, s *session) []legRef {
 	d := s.d
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(d.feed) == 0 {
-		if wait := d.reading; wait != nil {
+	for {
+		if wait := d.reading; wait != nil && len(d.feed) == 0 {
 			q.mu.Unlock()
 			<-wait
 			q.mu.Lock()
 			continue
 		}
-		if !d.more || d.fails > 0 && d.probe > q.time.Now() {
+		if d.fails > 0 && d.probe > q.time.Now() {
+			d.feed = nil
+			return nil
+		}
+		if legs := q.draw(d); len(legs) > 0 {
+			s.fed()
+			q.want(d)
+			q.dispatch()
+			return legs
+		}
+		if !d.more {
 			return nil
 		}
 		q.fill(ctx, d)
 	}
+}
+
+// draw takes a session's share out of the feed, without the items that are claimed.
+func (q *Queue) draw(d *destination) (legs []legRef) {
 	share := (len(d.feed) + d.sessions - 1) / max(d.sessions, 1)
-	n := min(max(share, 1), batchSize, len(d.feed))
+	n := min(max(share, 1), batchSize)
 	if d.fails > 0 {
 		n = 1 // a probe
 	}
-	legs := append([]legRef(nil), d.feed[:n]...)
-	d.feed = d.feed[n:]
-	for _, l := range legs {
+	for len(d.feed) > 0 && len(legs) < n {
+		l := d.feed[0]
+		d.feed = d.feed[1:]
+		if passed, ok := q.claimed[l.id]; ok {
+			d.passed = true
+			if !slices.Contains(passed, d.name) {
+				q.claimed[l.id] = append(passed, d.name)
+			}
+			continue
+		}
 		q.running[l.id]++
 		d.running[l.id] = true
+		legs = append(legs, l)
 	}
-	s.fed()
-	q.want(d)
-	q.dispatch()
 	return legs
+}
+
+// claim keeps sessions from taking an item: nothing must be sent while it is given up, or its sender
+// told that it waits. It reports false if a session has it in hand, or it is claimed already.
+func (q *Queue) claim(id ID) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, ok := q.claimed[id]; ok || q.running[id] > 0 {
+		return false
+	}
+	q.claimed[id] = nil
+	return true
+}
+
+// unclaim lets sessions have an item again.
+func (q *Queue) unclaim(id ID) {
+	q.mu.Lock()
+	passed := q.claimed[id]
+	delete(q.claimed, id)
+	q.mu.Unlock()
+	for _, dest := range passed {
+		q.again(dest)
+	}
+}
+
+// again makes a destination's sessions read from the beginning what is due there.
+func (q *Queue) again(dest string) {
+	q.mu.Lock()
+	if d := q.dests[dest]; d != nil {
+		d.passed = false
+		d.rewind()
+	}
+	q.mu.Unlock()
+	q.hint(dest, 0)
+}
+
+// await rings for the keeper as soon as no session has an item in hand.
+func (q *Queue) await(id ID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.running[id] > 0 {
+		q.awaited[id] = true
+	}
 }
 
 // fill reads the next due items into the feed. It gives up the lock while it reads.
 func (q *Queue) fill(ctx context.Context, d *destination) {
 	done := make(chan struct{})
-	d.reading, d.more = done, false
+	d.reading, d.more, d.rewound = done, false, false
 	cursor := append([]legRef(nil), d.cursor...)
+	busy := maps.Clone(d.running)
 	q.mu.Unlock()
-	legs, full, err := q.readDue(ctx, d.name, cursor)
+	legs, full, err := q.readDue(ctx, d.name, cursor, busy)
 	q.mu.Lock()
-	copy(d.cursor, cursor)
+	if !d.rewound {
+		copy(d.cursor, cursor)
+	}
 	d.reading = nil
 	close(done)
 	if err != nil {
@@ -79,15 +146,21 @@ var errEnough = errors.New("enough")
 
 // readDue reads due items of a destination from every shard, each from where its cursor stands and,
 // at the end, once more from the beginning: the way there may be over a million items that are gone
-// already. full reports that a shard had more.
-func (q *Queue) readDue(ctx context.Context, dest string, cursor []legRef) (
+// already. full reports that a shard had more. Those that are busy do not count: else a destination
+// whose sessions have all there is in hand would be read over and over.
+func (q *Queue) readDue(ctx context.Context, dest string, cursor []legRef, busy map[ID]bool) (
 	legs []legRef, full bool, err error) {
 	each := max(feedSize/q.shards, 1)
 	for s := range q.eachShard() {
-		n, err := q.readShard(ctx, s, dest, cursor, each, &legs)
+		read := func() (n int, err error) {
+			was := len(legs)
+			err = q.readShard(ctx, s, dest, cursor, each, busy, &legs)
+			return len(legs) - was, err
+		}
+		n, err := read()
 		if err == nil && n == 0 && cursor[s] != (legRef{}) {
 			cursor[s] = legRef{}
-			n, err = q.readShard(ctx, s, dest, cursor, each, &legs)
+			n, err = read()
 		}
 		if err != nil {
 			return nil, false, err
@@ -99,27 +172,29 @@ func (q *Queue) readDue(ctx context.Context, dest string, cursor []legRef) (
 
 // readShard reads up to max due items of one shard after its cursor, and moves that.
 func (q *Queue) readShard(ctx context.Context, s shard, dest string, cursor []legRef, max int,
-	legs *[]legRef) (n int, err error) {
+	busy map[ID]bool, legs *[]legRef) error {
 	now := q.time.Now()
 	after := cursor[s]
-	err = q.o.DB.View(ctx, s.scope(), func(r kv.Reader) error {
+	most := len(*legs) + max
+	err := q.o.DB.View(ctx, s.scope(), func(r kv.Reader) error {
 		return eachLeg(r, s, dest, after, func(l legRef) (bool, error) {
 			if l.due > now {
 				return false, nil
 			}
-			if n == max {
+			if len(*legs) == most {
 				return false, errEnough
 			}
-			*legs = append(*legs, l)
+			if !busy[l.id] {
+				*legs = append(*legs, l)
+			}
 			cursor[s] = l
-			n++
 			return true, nil
 		})
 	})
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	return n, err
+	return err
 }
 
 // release gives items back that a session is done with, in whatever way.
@@ -128,8 +203,13 @@ func (q *Queue) release(d *destination, legs ...legRef) {
 	defer q.mu.Unlock()
 	for _, l := range legs {
 		delete(d.running, l.id)
-		if q.running[l.id]--; q.running[l.id] <= 0 {
-			delete(q.running, l.id)
+		if q.running[l.id]--; q.running[l.id] > 0 {
+			continue
+		}
+		delete(q.running, l.id)
+		if q.awaited[l.id] {
+			delete(q.awaited, l.id)
+			q.keepAlarm.ring()
 		}
 	}
 }
@@ -143,7 +223,7 @@ func (q *Queue) putBack(d *destination, legs []legRef) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d.more = true
-	clear(d.cursor)
+	d.rewind()
 	q.want(d)
 	q.dispatch()
 }
@@ -160,7 +240,8 @@ func (q *Queue) isRunning(id ID) bool {
 func (q *Queue) leave(ctx context.Context, s *session) bool {
 	d := s.d
 	q.mu.Lock()
-	last := d.sessions == 1
+	// What is claimed is due, and yet not to be had: unclaim will come back to it.
+	last := d.sessions == 1 && !d.passed
 	q.mu.Unlock()
 	due := last && q.settle(ctx, d.name) <= q.time.Now()
 	q.mu.Lock()

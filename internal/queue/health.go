@@ -47,19 +47,21 @@ func (q *Queue) load(ctx context.Context, d *destination) error {
 	q.mu.Lock()
 	loaded := d.loaded
 	q.mu.Unlock()
-	if loaded || d.name == destLocal {
+	if loaded {
 		return nil
 	}
-	var worst destRow
+	// The shards differ if an operator wants one of them tried now, or a crash came while they were
+	// written: the earliest time is the one to keep.
+	row := destRow{wake: never}
 	for s := range q.eachShard() {
 		err := q.o.DB.View(ctx, s.scope(), func(r kv.Reader) error {
 			b, err := r.Get(s.destKey(d.name))
 			if err != nil {
 				return err
 			}
-			row, err := decodeDest(b)
-			if err == nil && row.fails > 0 && row.wake > worst.wake {
-				worst = row
+			known, err := decodeDest(b)
+			if err == nil && known.fails > 0 && known.wake < row.wake {
+				row = known
 			}
 			return err
 		})
@@ -69,9 +71,9 @@ func (q *Queue) load(ctx context.Context, d *destination) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !d.loaded && worst.fails > 0 {
-		d.fails, d.probe, d.last = worst.fails, worst.wake, worst.last
-		d.since = fromUnix(worst.since)
+	if !d.loaded && row.fails > 0 {
+		d.fails, d.probe, d.last = row.fails, row.wake, row.last
+		d.since = fromUnix(row.since)
 	}
 	d.loaded = true
 	return nil
@@ -97,16 +99,27 @@ func (q *Queue) parkDest(ctx context.Context, dest string, row destRow) {
 }
 
 // failed notes that a destination could not be reached. If other sessions there go on, it has only
-// had enough of us, and gets fewer sessions; else nothing is sent to it until its next probe.
+// had enough of us: it gets one session less, which is this one. Else nothing is sent to it until
+// its next probe.
 func (q *Queue) failed(ctx context.Context, s *session, why *destFailure) {
 	d := s.d
 	q.mu.Lock()
 	d.soft = 0
 	if d.proven && d.sessions > 1 {
 		d.limit = max(1, min(d.limit, d.sessions)-1)
+		d.enough, d.grown = d.limit, 0
+		s.surplus = true
 		q.mu.Unlock()
 		return
 	}
+	q.mu.Unlock()
+	q.rest(ctx, d, why)
+}
+
+// rest leaves a destination alone until the next probe.
+func (q *Queue) rest(ctx context.Context, d *destination, why *destFailure) {
+	q.mu.Lock()
+	d.soft = 0
 	now := q.time.Now()
 	if d.fails > 0 && d.probe > now {
 		q.mu.Unlock() // another session has found out already
@@ -117,6 +130,7 @@ func (q *Queue) failed(ctx context.Context, s *session, why *destFailure) {
 		d.since = q.o.Clock.Now()
 	}
 	d.proven, d.limit, d.feed = false, 1, nil
+	d.enough, d.grown = 0, 0
 	d.last = clip(why.Error(), maxReplyText)
 	d.probe = now.add(q.backoff(d.fails))
 	row := destRow{fails: d.fails, wake: d.probe, since: unixSeconds(d.since), last: d.last}
@@ -152,16 +166,26 @@ func (q *Queue) greeted(s *session) {
 	q.parkDest(ctx, d.name, destRow{wake: q.time.Now()})
 }
 
-// succeeded lets a destination that takes mail have another session.
+// cautious is how many messages a destination must take before it gets another session, once it
+// has had enough of us.
+const cautious = 20
+
+// succeeded lets a destination that takes mail have another session: quickly at first, slowly once
+// it has shown how many are too many.
 func (q *Queue) succeeded(d *destination) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	d.soft = 0
-	if d.sessions >= d.limit && d.limit < q.o.Limits.DestMax {
-		d.limit++
-		q.want(d)
-		q.dispatch()
+	if d.sessions < d.limit || d.limit >= q.o.Limits.DestMax {
+		return
 	}
+	if d.grown++; d.enough > 0 && d.limit >= d.enough && d.grown < cautious {
+		return
+	}
+	d.grown = 0
+	d.limit++
+	q.want(d)
+	q.dispatch()
 }
 
 // softLimit is how many transactions in a row may end at MAIL with "not now" before the destination

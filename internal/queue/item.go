@@ -12,9 +12,10 @@ import (
 //
 //	version:1
 //	flags           bit 0 8-bit, 1 binary, 2 SMTPUTF8, 3 REQUIRETLS, 4 held, 5 sender was warned,
-//	                6 BY given, 7 BY returns, 8 BY traces, 9 BY was acted on
+//	                6 BY given, 7 BY returns, 8 BY traces, 9 BY was acted on, 10 to be removed,
+//	                11 and its sender told
 //	body            blob.Ref, 56 octets
-//	created         wall seconds; started, queue time the delay counts from
+//	created         wall milliseconds; started, queue time the delay counts from
 //	hold, deadline  wall seconds, 0 for none
 //	priority        zigzag
 //	account
@@ -31,6 +32,7 @@ type record struct {
 	held, warned                       bool
 	by                                 envelope.DeliverBy
 	bySet, byDone                      bool
+	drop, dropTell                     bool // an operator has removed it while it was tried
 
 	created   time.Time
 	started   qtime
@@ -80,9 +82,9 @@ func (r *record) appendBinary(dst []byte) []byte {
 	e := encoder{dst}
 	e.byte(version)
 	e.bits(r.eightBit, r.binary, r.utf8, r.requireTLS, r.held, r.warned,
-		r.bySet, r.by.Return, r.by.Trace, r.byDone)
+		r.bySet, r.by.Return, r.by.Trace, r.byDone, r.drop, r.dropTell)
 	e.b = r.body.AppendBinary(e.b)
-	e.time(r.created)
+	e.int(r.created.UnixMilli())
 	e.int(int64(r.started))
 	e.time(r.holdUntil)
 	e.time(r.by.Deadline)
@@ -133,7 +135,7 @@ func decodeRecord(id ID, b []byte) (*record, error) {
 	d.version()
 	flags := d.uint()
 	for i, bit := range [...]*bool{&r.eightBit, &r.binary, &r.utf8, &r.requireTLS, &r.held,
-		&r.warned, &r.bySet, &r.by.Return, &r.by.Trace, &r.byDone} {
+		&r.warned, &r.bySet, &r.by.Return, &r.by.Trace, &r.byDone, &r.drop, &r.dropTell} {
 		*bit = flags&(1<<i) != 0
 	}
 	ref, err := blob.ParseRef(d.bytes(blob.RefSize))
@@ -141,7 +143,7 @@ func decodeRecord(id ID, b []byte) (*record, error) {
 		d.fail("body")
 	}
 	r.body = ref
-	r.created = d.time()
+	r.created = time.UnixMilli(d.int()).UTC()
 	r.started = qtime(d.int())
 	r.holdUntil = d.time()
 	r.by.Deadline = d.time()

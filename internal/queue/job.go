@@ -15,10 +15,10 @@ type job struct {
 	s     *session
 	rec   *record
 	mail  *smtp.Mail
-	body  io.Reader
-	close func()
-	index []int // the recipients of mail, as indexes of the item's
-	left  int   // recipients that had no room in it
+	plain *original // the message as it is
+	body  io.Reader // and as this server gets it
+	index []int     // the recipients of mail, as indexes of the item's
+	left  int       // recipients that had no room in it
 
 	outs      []outcome        // of recipients that this server cannot be asked about
 	wrongHost *smtp.Reply      // why another host might do
@@ -29,8 +29,12 @@ type job struct {
 // extensions for is converted, or refused on its behalf. The error is permanent, or that of a
 // message that cannot be read.
 func (s *session) newJob(ctx context.Context, rec *record, i int) (*job, error) {
-	j := &job{s: s, rec: rec, close: func() {}, mail: &smtp.Mail{
-		From: rec.from, Size: rec.body.Size, UTF8: rec.utf8, RequireTLS: rec.requireTLS,
+	plain, err := s.q.original(ctx, rec.body)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{s: s, rec: rec, plain: plain, body: plain, mail: &smtp.Mail{
+		From: rec.from, Size: plain.Size(), UTF8: rec.utf8, RequireTLS: rec.requireTLS,
 		Ret: rec.ret, EnvID: rec.envID, By: rec.remaining(s.q.o.Clock.Now()),
 		Priority: rec.prio, HasPriority: rec.prio != 0,
 	}}
@@ -45,18 +49,18 @@ func (s *session) newJob(ctx context.Context, rec *record, i int) (*job, error) 
 		j.deadline, j.secrecy, j.characters, j.octets, j.size,
 	} {
 		if err := step(ctx); err != nil {
+			j.close()
 			return nil, err
 		}
 		if j.wrongHost != nil {
-			return j, nil
+			break
 		}
-	}
-	if j.body == nil {
-		r := s.q.o.Blobs.Open(ctx, rec.body)
-		j.body, j.close = r, func() { r.Close() }
 	}
 	return j, nil
 }
+
+// close gives the message's memory back.
+func (j *job) close() { j.plain.Close() }
 
 // choose takes as many waiting recipients as one transaction may have.
 func (j *job) choose(i int) {
@@ -172,18 +176,15 @@ func (j *job) octets(ctx context.Context) error {
 		j.mail.Body = smtp.Body7Bit
 		return nil
 	}
-	r := j.s.q.o.Blobs.Open(ctx, j.rec.body)
-	size, err := downgradedSize(r, m)
+	size, err := downgradedSize(j.plain, m)
 	if errors.Is(err, errNoDowngrade) {
-		r.Close()
 		return never5(554, smtp.Enhanced{5, 6, 3}, "8BITMIME support required")
 	}
 	if err != nil {
-		r.Close()
 		return err
 	}
 	j.mail.Body, j.mail.Size = smtp.Body7Bit, size
-	j.body, j.close = &downgrade{r: r, m: m}, func() { r.Close() }
+	j.body = &downgrade{r: j.plain, m: m}
 	metricDowngraded.Inc()
 	return nil
 }
@@ -191,7 +192,6 @@ func (j *job) octets(ctx context.Context) error {
 // size refuses what the server said is too big for it, RFC 1870 §6.1.
 func (j *job) size(context.Context) error {
 	if most := j.s.c.Extensions().Size; most > 0 && j.mail.Size > most {
-		j.close()
 		return never5(552, smtp.Enhanced{5, 3, 4}, "Message too big for the server")
 	}
 	return nil
@@ -202,24 +202,17 @@ func (j *job) parse(ctx context.Context) (*message.Message, error) {
 	if j.parsed != nil {
 		return j.parsed, nil
 	}
-	m, err := j.s.q.parse(ctx, j.rec)
+	m, err := j.s.q.parseOriginal(ctx, j.rec.body)
 	j.parsed = m
 	return m, err
 }
 
-func (q *Queue) parse(ctx context.Context, rec *record) (*message.Message, error) {
-	r := q.o.Blobs.Open(ctx, rec.body)
-	defer r.Close()
-	p := message.NewParser(q.o.Message)
-	if _, err := r.WriteTo(p); err != nil {
-		return nil, err
-	}
-	return p.Finish(), nil
-}
-
-// deliverLocal brings an item to people of this house.
+// deliverLocal brings an item to people of this house, with all that is stored: they get the
+// Return-Path field too.
 func (s *session) deliverLocal(ctx context.Context, rec *record, i int) ([]outcome, error) {
-	m, err := s.q.parse(ctx, rec)
+	r := s.q.o.Blobs.Open(ctx, rec.body)
+	defer r.Close()
+	m, err := s.q.parse(r)
 	if err != nil {
 		outs, _, err := unreadable(ctx, rec, i, err)
 		return outs, err
@@ -249,6 +242,7 @@ func (s *session) deliverLocal(ctx context.Context, rec *record, i int) ([]outco
 			s.confirm = append(s.confirm, c)
 		}
 	}
+	s.q.greeted(s)
 	s.q.succeeded(s.d)
 	return outs, nil
 }

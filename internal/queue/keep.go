@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -85,18 +86,21 @@ func (q *Queue) keepShard(ctx context.Context, s shard, sub byte, now int64) {
 	start := s.prefix(sub)
 	for {
 		refs, err := q.timed(ctx, s, start, sub, qtime(now), keepSize)
-		for _, ref := range refs {
-			if err != nil {
-				break
-			}
-			if !q.isRunning(ref.id) {
-				err = q.expire(ctx, s, sub, ref)
-			}
-		}
 		if err != nil && ctx.Err() == nil {
 			q.log.Error("queue shard not kept", "shard", s, "error", err)
 		}
-		if err != nil || len(refs) < keepSize {
+		for _, ref := range refs {
+			if ctx.Err() != nil || !q.claim(ref.id) {
+				continue
+			}
+			// One that cannot be dealt with does not keep the others from it.
+			err := q.expire(ctx, s, sub, ref)
+			q.unclaim(ref.id)
+			if err != nil && !errors.Is(err, errChanged) && ctx.Err() == nil {
+				q.log.Error("queue item not kept", "id", ref.id, "error", err)
+			}
+		}
+		if err != nil || ctx.Err() != nil || len(refs) < keepSize {
 			return
 		}
 		start = append(refs[len(refs)-1].key, 0)
@@ -105,6 +109,9 @@ func (q *Queue) keepShard(ctx context.Context, s shard, sub byte, now int64) {
 
 // expire deals with one entry of a time index.
 func (q *Queue) expire(ctx context.Context, s shard, sub byte, ref timedRef) error {
+	if err := q.concludeAll(ctx, s, ref.id); err != nil {
+		return err
+	}
 	var rec *record
 	err := q.o.DB.View(ctx, s.scope(), func(r kv.Reader) (err error) {
 		rec, err = readItem(r, s, ref.id)
@@ -120,6 +127,8 @@ func (q *Queue) expire(ctx context.Context, s shard, sub byte, ref timedRef) err
 		return q.delayed(ctx, s, rec, true)
 	case sub == endSub:
 		return q.expired(ctx, s, rec)
+	case rec.drop:
+		return q.giveUp(ctx, s, rec, dropped, rec.dropTell)
 	case !rec.holdUntil.IsZero():
 		return q.releaseHold(ctx, s, rec)
 	case rec.by.Return:
@@ -183,7 +192,7 @@ func (q *Queue) delayed(ctx context.Context, s shard, rec *record, age bool) err
 	if n != nil {
 		notices = append(notices, *n)
 	}
-	err = q.change(ctx, s, rec.id, notices, func(t *tx, r *record) error {
+	err = q.change(ctx, s, rec, notices, func(t *tx, r *record) error {
 		if err := t.wallTimer(r, false); err != nil {
 			return err
 		}
@@ -209,18 +218,26 @@ func (q *Queue) delayed(ctx context.Context, s shard, rec *record, age bool) err
 	return err
 }
 
-// change runs fn on an item in a transaction that also queues notices. An item that is gone is no
-// error; its notices go too.
-func (q *Queue) change(ctx context.Context, s shard, id ID, notices []notice,
+// errChanged says that an item is not any more what was to be changed.
+var errChanged = errors.New("item has changed meanwhile")
+
+// change runs fn on an item in a transaction that also queues notices. They tell of the item as it
+// was when rec was read: if it is another now, nothing is done, and the error is errChanged. An item
+// that is gone is no error; its notices go too.
+func (q *Queue) change(ctx context.Context, s shard, rec *record, notices []notice,
 	fn func(*tx, *record) error) error {
+	was := rec.appendBinary(nil)
 	gone := false
 	err := q.update(ctx, s, func(t *tx) error {
-		r, err := t.item(id)
+		r, err := t.item(rec.id)
 		if gone = errors.Is(err, ErrNotFound); gone {
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		if !bytes.Equal(was, r.appendBinary(nil)) {
+			return errChanged
 		}
 		if err := fn(t, r); err != nil {
 			return err
@@ -293,7 +310,7 @@ func (q *Queue) giveUp(ctx context.Context, s shard, rec *record, reply smtp.Rep
 		}
 	}
 	var after *record
-	err := q.change(ctx, s, rec.id, notices, func(t *tx, r *record) error {
+	err := q.change(ctx, s, rec, notices, func(t *tx, r *record) error {
 		was := append([]leg(nil), r.legs...)
 		for _, o := range outs {
 			if rcpt := &r.rcpts[o.k]; rcpt.state == waiting {

@@ -17,6 +17,7 @@ import (
 //	'q' 'M'                                -> meta: version, shard count
 //	'q' 'T'                                -> queue time
 //	'q' shard:1 'i' id                     -> item: the envelope and each recipient's state
+//	'q' shard:1 'o' unix-ms:8 id           -> empty: the item came at that time
 //	'q' shard:1 't' dest prio:1 due:8 id   -> empty: the item waits for this destination
 //	'q' shard:1 'S' dest                   -> destination: its count and state
 //	'q' shard:1 'D' wake:8 dest            -> empty: when to look at the destination next
@@ -41,6 +42,7 @@ const (
 	metaSub  = 'M'
 	timeSub  = 'T'
 	itemSub  = 'i'
+	cameSub  = 'o'
 	legSub   = 't'
 	destSub  = 'S'
 	wakeSub  = 'D'
@@ -95,9 +97,12 @@ func (s shard) legKey(dest string, prio int, due qtime, id ID) []byte {
 
 func prioByte(prio int) byte { return byte(9 - min(max(prio, -9), 9)) }
 
-// timedKey is a key of one of the time indexes warnSub, endSub and wallSub.
+// cameKey is where an item stands in the order of arrival.
+func (s shard) cameKey(r *record) []byte { return s.timedKey(cameSub, r.created.UnixMilli(), r.id) }
+
+// timedKey is a key of one of the time indexes cameSub, warnSub, endSub and wallSub.
 func (s shard) timedKey(sub byte, at int64, id ID) []byte {
-	return append(kv.AppendUint64(s.prefix(sub), uint64(at)), id...)
+	return append(kv.AppendUint64(s.prefix(sub), uint64(max(at, 0))), id...)
 }
 
 func (s shard) sentKey(account uint64) []byte { return kv.AppendUint64(s.prefix(sentSub), account) }

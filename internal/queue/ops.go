@@ -32,8 +32,9 @@ type Filter struct {
 	Recipient string // a part of a recipient's address, in any case
 	Domain    string // a recipient's domain
 	State     State
-	After     ID  // items after this one
-	Limit     int // items at most; 0: 100
+	// After is where the page before has ended: the next that List gave with it, or the ID of an item.
+	After string
+	Limit int // items at most; 0: 100
 }
 
 // Item is an item as it is shown.
@@ -61,60 +62,6 @@ type RecipientStatus struct {
 	LastReply string // the last reply, or why there was none
 	LastHost  string // who gave it; "" for this server
 	LastTried time.Time
-}
-
-// List returns a page of items in the order of their IDs; more says that there are others. Its cost
-// is that of the items it looks through.
-func (q *Queue) List(ctx context.Context, f Filter) (items []Item, more bool, err error) {
-	if f.Limit <= 0 {
-		f.Limit = 100
-	}
-	f.Sender, f.Recipient = strings.ToLower(f.Sender), strings.ToLower(f.Recipient)
-	if d, err := smtp.ParseDomain(f.Domain); err == nil {
-		f.Domain = d
-	}
-	for s := range q.eachShard() {
-		page, err := q.listShard(ctx, s, &f)
-		if err != nil {
-			return nil, false, fmt.Errorf("list queue: %w", err)
-		}
-		items = append(items, page...)
-	}
-	slices.SortFunc(items, func(a, b Item) int { return cmp.Compare(a.ID, b.ID) })
-	if len(items) > f.Limit {
-		return items[:f.Limit], true, nil
-	}
-	return items, false, nil
-}
-
-// listShard returns one item more than the page has, to tell that there is more.
-func (q *Queue) listShard(ctx context.Context, s shard, f *Filter) ([]Item, error) {
-	var page []Item
-	prefix := s.prefix(itemSub)
-	rng := kv.Range{Start: prefix, End: kv.PrefixEnd(prefix)}
-	if f.After != "" {
-		rng.Start = append(s.itemKey(f.After), 0)
-	}
-	dests := map[string]destRow{}
-	err := q.o.DB.View(ctx, s.scope(), func(r kv.Reader) error {
-		return r.Scan(rng, func(key, value []byte) error {
-			rec, err := decodeRecord(ID(key[len(prefix):]), value)
-			if err != nil {
-				return fmt.Errorf("item %q: %w", key[len(prefix):], err)
-			}
-			state := q.stateOf(rec)
-			if !f.matches(rec, state) {
-				return ctx.Err()
-			}
-			item, err := q.show(r, s, rec, state, dests)
-			page = append(page, item)
-			if err == nil && len(page) > f.Limit {
-				err = kv.Stop
-			}
-			return err
-		})
-	})
-	return page, err
 }
 
 func (f *Filter) matches(r *record, state State) bool {
@@ -297,7 +244,9 @@ func (q *Queue) Hold(ctx context.Context, id ID, reason string) error {
 	if err != nil {
 		return err
 	}
-	err = q.setHold(ctx, s, id, func(r *record) { r.held, r.reason = true, clip(reason, maxReplyText) })
+	err = q.setHold(ctx, s, id, func(r *record) {
+		r.held, r.drop, r.reason = true, false, clip(reason, maxReplyText)
+	})
 	if err != nil {
 		return fmt.Errorf("hold %s: %w", id, err)
 	}
@@ -311,7 +260,7 @@ func (q *Queue) Release(ctx context.Context, id ID) error {
 		return err
 	}
 	err = q.setHold(ctx, s, id, func(r *record) {
-		r.held, r.reason, r.holdUntil = false, "", time.Time{}
+		r.held, r.drop, r.reason, r.holdUntil = false, false, "", time.Time{}
 	})
 	if err != nil {
 		return fmt.Errorf("release %s: %w", id, err)
@@ -319,18 +268,58 @@ func (q *Queue) Release(ctx context.Context, id ID) error {
 	return nil
 }
 
-// Drop removes an item. With notify its sender is told, as far as anybody may be. An attempt that
-// runs may still succeed.
+// dropped is what the recipients of an item that an operator removes are said to have got.
+var dropped = smtp.NewReply(550, smtp.Enhanced{5, 7, 0}, "Removed from the queue by the administrator")
+
+// dropTries is how often Drop begins again because the item changed under its hands.
+const dropTries = 10
+
+// Drop removes an item. With notify its sender is told, as far as anybody may be. If it is being
+// tried, it is held, and what is left of it removed as soon as that has ended: nobody is told that a
+// message was removed which has just been delivered. Release takes such a removal back.
 func (q *Queue) Drop(ctx context.Context, id ID, notify bool) error {
-	s, rec, err := q.find(ctx, id)
-	if err != nil {
-		return err
+	err := errChanged
+	for n := 0; errors.Is(err, errChanged) && n < dropTries; n++ {
+		err = q.tryDrop(ctx, id, notify)
 	}
-	reply := smtp.NewReply(550, smtp.Enhanced{5, 7, 0}, "Removed from the queue by the administrator")
-	if err := q.giveUp(ctx, s, rec, reply, notify); err != nil {
+	if err != nil {
 		return fmt.Errorf("drop %s: %w", id, err)
 	}
 	return nil
+}
+
+func (q *Queue) tryDrop(ctx context.Context, id ID, notify bool) error {
+	if !q.claim(id) {
+		return q.dropLater(ctx, id, notify)
+	}
+	defer q.unclaim(id)
+	s, _, err := q.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := q.concludeAll(ctx, s, id); err != nil {
+		return err
+	}
+	_, rec, err := q.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	return q.giveUp(ctx, s, rec, dropped, notify)
+}
+
+// dropLater leaves an item that is being tried to the keeper.
+func (q *Queue) dropLater(ctx context.Context, id ID, notify bool) error {
+	s, _, err := q.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	err = q.setHold(ctx, s, id, func(r *record) {
+		r.held, r.drop, r.dropTell = true, true, notify
+		r.reason = "removed as soon as the attempt under way has ended"
+	})
+	q.await(id)
+	q.keepAlarm.ring()
+	return err
 }
 
 // Stats are the queue's figures.

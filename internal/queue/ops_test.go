@@ -1,12 +1,15 @@
 package queue
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"tram/internal/envelope"
 )
@@ -39,17 +42,20 @@ func TestListAndFilters(t *testing.T) {
 			f := tt.f
 			f.Limit = page
 			for {
-				items, more, err := w.q.List(t.Context(), f)
+				items, next, err := w.q.List(t.Context(), f)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for _, it := range items {
 					ids = append(ids, it.ID)
 				}
-				if !more {
+				if (next != "") != (len(items) == page && len(ids) < tt.want) {
+					t.Errorf("%+v by %d: next %q after %d", tt.f, page, next, len(ids))
+				}
+				if next == "" {
 					break
 				}
-				f.After = items[len(items)-1].ID
+				f.After = next
 			}
 			if len(ids) != tt.want || !slices.IsSorted(ids) {
 				t.Errorf("%+v by %d: %v", tt.f, page, ids)
@@ -58,6 +64,51 @@ func TestListAndFilters(t *testing.T) {
 	}
 	if it := w.show("m07"); it.State != StateHeld || it.HeldReason != "look at it" || !it.Next.IsZero() {
 		t.Errorf("%+v", it)
+	}
+}
+
+// Listings have what came first first, whatever it is called and wherever it is stored; and a page
+// begins where the one before has ended, even if what stood there has gone.
+func TestListIsByArrival(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var want []ID
+	for i := range 30 {
+		id := ID(fmt.Sprintf("%x.%d", sha256.Sum256([]byte{byte(i)}), i))[48:]
+		w.submit(Submission{ID: id, Account: uint64(i%7 + 1), From: addr("alice@us.test")}, "bob@dead.test")
+		want = append(want, id)
+		w.clock.Advance(3 * time.Millisecond)
+	}
+	var got []ID
+	f := Filter{Limit: 4}
+	for {
+		items, next, err := w.q.List(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, it := range items {
+			got = append(got, it.ID)
+		}
+		if next == "" {
+			break
+		}
+		if err := w.q.Drop(t.Context(), items[len(items)-1].ID, false); err != nil {
+			t.Fatal(err)
+		}
+		f.After = next
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	// The ID of an item that is there does as well.
+	items, _, err := w.q.List(t.Context(), Filter{After: string(want[8]), Limit: 1})
+	if err != nil || len(items) != 1 || items[0].ID != want[9] {
+		t.Errorf("%+v, %v", items, err)
+	}
+	for _, after := range []string{"none", "@", "@zz", "@-.x", string(want[3])} { // the last one was dropped
+		if _, _, err := w.q.List(t.Context(), Filter{After: after}); (err == nil) != (after == "@zz") {
+			t.Errorf("after %q: %v", after, err)
+		}
 	}
 }
 

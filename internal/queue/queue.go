@@ -98,6 +98,8 @@ type Options struct {
 	Drain time.Duration
 	// Shards is how many parts a new queue has; 0: 4. An existing one keeps what it has.
 	Shards int
+
+	interfaces func() ([]net.Addr, error) // nil: the machine's
 }
 
 // Queue is everything owed to others, and to local people for those who are not waited for.
@@ -105,7 +107,7 @@ type Queue struct {
 	o      Options
 	shards int
 	time   *timeline
-	own    map[netip.Addr]bool
+	own    ownAddrs
 	tls    *tls.Config
 	log    *slog.Logger
 
@@ -118,7 +120,7 @@ type Queue struct {
 // that were started and not finished, each perhaps a duplicate to come (RFC 1047).
 func Open(ctx context.Context, o Options) (*Queue, error) {
 	o.defaults()
-	q := &Queue{o: o, log: o.Logger, own: map[netip.Addr]bool{}}
+	q := &Queue{o: o, log: o.Logger, own: ownAddrs{told: o.Own, list: o.interfaces}}
 	q.engine.init()
 	var err error
 	if q.shards, err = loadShards(ctx, &o); err != nil {
@@ -127,7 +129,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if q.time, err = loadTimeline(ctx, &o); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	if err := q.findOwn(); err != nil {
+	if err := q.own.refresh(o.Clock.Now()); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q.tls = clientTLS(o.TLS)
@@ -149,6 +151,9 @@ func (o *Options) defaults() {
 	}
 	if o.Dialer == nil {
 		o.Dialer = &net.Dialer{}
+	}
+	if o.interfaces == nil {
+		o.interfaces = net.InterfaceAddrs
 	}
 	if o.Port == 0 {
 		o.Port = 25

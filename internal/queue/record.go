@@ -126,6 +126,9 @@ func (q *Queue) remove(t *tx, r *record) error {
 	if err := t.Delete(t.s.itemKey(r.id)); err != nil {
 		return err
 	}
+	if err := t.Delete(t.s.cameKey(r)); err != nil {
+		return err
+	}
 	return q.o.Blobs.Unlink(t.Txn, r.body, owner(r.id))
 }
 

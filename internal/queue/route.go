@@ -9,6 +9,9 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
+	"time"
 
 	"tram/internal/dns"
 	"tram/internal/smtp"
@@ -99,7 +102,7 @@ func (q *Queue) findRoute(ctx context.Context, dest string) (*route, error) {
 // before drops this host and all that are not preferred to it, RFC 5321 §5.1: sending there would
 // make the message come back. It reports false if that leaves none.
 func (q *Queue) before(mx []dns.MX) ([]dns.MX, bool) {
-	i := slices.IndexFunc(mx, func(m dns.MX) bool { return m.Host == q.o.Hostname })
+	i := slices.IndexFunc(mx, func(m dns.MX) bool { return strings.EqualFold(m.Host, q.o.Hostname) })
 	if i < 0 {
 		return mx, len(mx) > 0
 	}
@@ -143,7 +146,7 @@ func (q *Queue) targets(ctx context.Context, h host) ([]string, error) {
 	}
 	var dial []string
 	for _, a := range addrs {
-		a = a.Unmap()
+		a = plainAddr(a)
 		switch {
 		case q.isSelf(a):
 			return nil, errSelf
@@ -157,6 +160,18 @@ func (q *Queue) targets(ctx context.Context, h host) ([]string, error) {
 	}
 	return dial, nil
 }
+
+// plainAddr returns what an address leads to in the end: an IPv4 one may be wrapped into IPv6.
+func plainAddr(a netip.Addr) netip.Addr {
+	if nat64.Contains(a) {
+		b := a.As16()
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return a.Unmap()
+}
+
+// nat64 is where gateways have the IPv4 addresses they lead to.
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
 // Why a host is not dialled.
 var (
@@ -173,7 +188,7 @@ func (q *Queue) isSelf(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return !q.o.AllowPrivate
 	}
-	return q.own[a]
+	return q.own.has(a, q.o.Clock.Now())
 }
 
 // isPublic reports whether a may be the address of somebody else's mail server.
@@ -184,21 +199,46 @@ func isPublic(a netip.Addr) bool {
 // sharedSpace is for carriers' inner networks, RFC 6598.
 var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
-// findOwn lists the addresses of the machine's interfaces.
-func (q *Queue) findOwn() error {
-	addrs, err := net.InterfaceAddrs()
+// ownAddrs are this machine's addresses: those it was told and those of its interfaces, which come and
+// go while it runs.
+type ownAddrs struct {
+	told []netip.Addr
+	list func() ([]net.Addr, error)
+
+	mu    sync.Mutex
+	known map[netip.Addr]bool
+	read  time.Time
+}
+
+// ownFor is how long the interfaces are not looked at again.
+const ownFor = time.Minute
+
+// has reports whether a is one of them. An interface that cannot be read stays as it was.
+func (o *ownAddrs) has(a netip.Addr, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if age := now.Sub(o.read); age < 0 || age >= ownFor {
+		_ = o.refresh(now) // the old ones do for another minute
+	}
+	return o.known[a]
+}
+
+func (o *ownAddrs) refresh(now time.Time) error {
+	o.read = now
+	addrs, err := o.list()
 	if err != nil {
 		return fmt.Errorf("list own addresses: %w", err)
 	}
+	o.known = map[netip.Addr]bool{}
 	for _, a := range addrs {
 		if p, ok := a.(*net.IPNet); ok {
 			if ip, ok := netip.AddrFromSlice(p.IP); ok {
-				q.own[ip.Unmap()] = true
+				o.known[ip.Unmap()] = true
 			}
 		}
 	}
-	for _, ip := range q.o.Own {
-		q.own[ip.Unmap()] = true
+	for _, ip := range o.told {
+		o.known[ip.Unmap()] = true
 	}
 	return nil
 }

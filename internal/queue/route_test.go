@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -34,6 +35,12 @@ loop6.test. IN MX 10 mx.loop6.test.
 mx.loop6.test. IN AAAA ::1
 mapped.test. IN MX 10 mx.mapped.test.
 mx.mapped.test. IN AAAA ::ffff:127.0.0.1
+nat.test. IN MX 10 mx.nat.test.
+mx.nat.test. IN AAAA 64:ff9b::127.0.0.1
+natprivate.test. IN MX 10 mx.natprivate.test.
+mx.natprivate.test. IN AAAA 64:ff9b::a00:1
+natown.test. IN MX 10 mx.natown.test.
+mx.natown.test. IN AAAA 64:ff9b::c000:24d
 zero.test. IN MX 10 mx.zero.test.
 mx.zero.test. IN A 0.0.0.0
 private.test. IN MX 10 mx.private.test.
@@ -61,6 +68,9 @@ func TestNoWay(t *testing.T) {
 		{"bob@loop4.test", "554 5.4.6 Mail for loop4.test loops back to this server"},
 		{"bob@loop6.test", "554 5.4.6 Mail for loop6.test loops back to this server"},
 		{"bob@mapped.test", "554 5.4.6 Mail for mapped.test loops back to this server"},
+		{"bob@nat.test", "554 5.4.6 Mail for nat.test loops back to this server"},
+		{"bob@natown.test", "554 5.4.6 Mail for natown.test loops back to this server"},
+		{"bob@natprivate.test", "550 5.4.4 No public address leads to natprivate.test"},
 		{"bob@zero.test", "554 5.4.6 Mail for zero.test loops back to this server"},
 		{"bob@private.test", "550 5.4.4 No public address leads to private.test"},
 		{"bob@link.test", "550 5.4.4 No public address leads to link.test"},
@@ -126,6 +136,32 @@ func TestNextExchanger(t *testing.T) {
 			}
 		}
 		w.empty()
+		w.stop()
+	}
+}
+
+// A domain that names addresses without end costs no more than others do.
+func TestManyAddresses(t *testing.T) {
+	t.Parallel()
+	for _, perHost := range []int{1, 3, 60} {
+		w := newWorld(t).run()
+		var zone strings.Builder
+		for i := range 60 {
+			fmt.Fprintf(&zone, "many.test. IN MX %d mx%d.many.test.\n", i, i/perHost)
+			fmt.Fprintf(&zone, "mx%d.many.test. IN A 198.51.100.%d\n", i/perHost, i+1)
+		}
+		w.dns.Add(zone.String())
+		w.send("bob@many.test")
+		w.await("destination failed", 1)
+		dials := 0
+		w.net.mu.Lock()
+		for _, n := range w.net.dials {
+			dials += n
+		}
+		w.net.mu.Unlock()
+		if dials != maxDials {
+			t.Errorf("dialled %d times with %d addresses a host", dials, perHost)
+		}
 		w.stop()
 	}
 }

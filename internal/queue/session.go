@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,19 +14,23 @@ import (
 // session is one worker at a destination: it takes items, brings them there over one connection,
 // and records what became of them.
 type session struct {
-	q    *Queue
-	d    *destination
-	way  *route
-	next int // the host of the way that is tried next
-	host host
-	c    *smtp.Client // nil: not connected
-	addr string       // whom c talks to
-	used int          // transactions on c
+	q     *Queue
+	d     *destination
+	way   *route
+	next  int // the host of the way that is tried next
+	host  host
+	dials int          // addresses of the way that were tried
+	c     *smtp.Client // nil: not connected
+	addr  string       // whom c talks to
+	used  int          // transactions on c
 
 	verified bool          // c's certificate proves the host's name
 	marked   map[ID]bool   // items whose attempt is noted on disk
-	confirm  []func()      // to be called when what was delivered is recorded
+	confirm  []func()      // of what was just delivered, to be called when it is recorded
 	hungry   bool          // it was begun and took nothing yet
+	surplus  bool          // the destination has had enough of us: this session ends
+	missed   error         // why a host that is preferred to this one did not do, if it may later
+	rested   bool          // c waited for work, and may have died meanwhile
 	wake     chan struct{} // closed when an idle session gets work
 	last     atomic.Int64  // when the other side was heard of, Unix nanoseconds
 }
@@ -40,7 +45,7 @@ func (s *session) run(ctx context.Context) {
 		return
 	}
 	for {
-		if s.stopping() {
+		if s.surplus || s.stopping() {
 			s.q.mu.Lock()
 			s.q.end(s)
 			s.q.mu.Unlock()
@@ -88,11 +93,12 @@ func (s *session) trouble(ctx context.Context, ref legRef, err error) {
 		return
 	}
 	var down *destFailure
-	if !errors.As(err, &down) {
-		s.q.log.Error("delivery not recorded", "id", ref.id, "error", err)
-		down = &destFailure{err: err}
+	if errors.As(err, &down) {
+		s.q.failed(ctx, s, down)
+		return
 	}
-	s.q.failed(ctx, s, down)
+	s.q.log.Error("delivery not recorded", "id", ref.id, "error", err)
+	s.q.rest(ctx, s.d, &destFailure{err: err})
 }
 
 // idle waits with an open connection for the destination's next item, without a slot. It reports
@@ -113,6 +119,7 @@ func (s *session) idle(ctx context.Context) bool {
 	s.wake = make(chan struct{})
 	d.idle = append(d.idle, s)
 	q.mu.Unlock()
+	s.rested = true
 	select {
 	case <-s.wake:
 		return true
@@ -147,7 +154,7 @@ func (s *session) hangUp(ctx context.Context) {
 		return
 	}
 	c := s.c
-	s.c, s.used, s.verified = nil, 0, false
+	s.c, s.used, s.verified, s.rested = nil, 0, false, false
 	if c.Err() != nil {
 		c.Close()
 		return
@@ -176,10 +183,12 @@ func (f *destFailure) Unwrap() error { return f.err }
 // connected makes sure that there is a connection with room for a transaction. Its error is a
 // destFailure or permanent.
 func (s *session) connected(ctx context.Context) error {
-	if s.c != nil && (s.c.Err() != nil || s.full()) {
-		s.hangUp(ctx)
-		s.next = 0
+	if s.c != nil && (s.c.Err() != nil || s.full() || s.rested && s.c.Reset(ctx) != nil) {
+		s.restart(ctx)
 	}
+	// A connection that waited was asked whether it still lives: else a small message might go out
+	// whole into one that does not, and nobody could tell whether it was taken.
+	s.rested = false
 	if s.c != nil {
 		return nil
 	}
@@ -188,7 +197,7 @@ func (s *session) connected(ctx context.Context) error {
 		if err != nil {
 			return asFailure(err, "")
 		}
-		s.way = way
+		s.way, s.missed, s.dials = way, nil, 0
 	}
 	return s.nextHost(ctx)
 }
@@ -202,15 +211,20 @@ func asFailure(err error, host string) error {
 	return &destFailure{err: err, host: host}
 }
 
+// maxDials is how many addresses of a destination are tried at a time. A domain may name any number
+// of them that all say nothing.
+const maxDials = 20
+
 // nextHost connects to the next host of the way that will talk to us.
 func (s *session) nextHost(ctx context.Context) error {
 	s.hangUp(ctx)
 	var why failures
-	for s.next < len(s.way.hosts) {
+	for s.next < len(s.way.hosts) && s.dials < maxDials {
 		h := s.way.hosts[s.next]
 		s.next++
 		err := s.tryHost(ctx, h)
 		if err == nil {
+			s.missed = cmp.Or(s.missed, why.first)
 			return nil
 		}
 		why.add(h, err)
@@ -221,9 +235,11 @@ func (s *session) nextHost(ctx context.Context) error {
 			break
 		}
 	}
-	s.next = 0
+	s.next, s.way, s.missed = 0, nil, cmp.Or(s.missed, why.first)
 	return why.verdict(s.d.name)
 }
 
 // more reports whether the way has hosts that were not tried.
-func (s *session) more() bool { return s.way != nil && s.next < len(s.way.hosts) }
+func (s *session) more() bool {
+	return s.way != nil && s.next < len(s.way.hosts) && s.dials < maxDials
+}

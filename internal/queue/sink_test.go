@@ -70,6 +70,7 @@ type sink struct {
 	peak    int
 	logged  []string
 	got     chan mail
+	cut     func() // hangs up on everybody
 }
 
 // listen adds a sink at addr ("192.0.2.1") to the network.
@@ -105,13 +106,16 @@ func (n *network) listen(t testing.TB, addr string, ehlo ...string) *sink {
 			})
 		}
 	})
-	t.Cleanup(func() {
-		l.Close()
+	s.cut = func() {
 		mu.Lock()
+		defer mu.Unlock()
 		for c := range conns {
 			c.Close()
 		}
-		mu.Unlock()
+	}
+	t.Cleanup(func() {
+		l.Close()
+		s.cut()
 		wg.Wait()
 	})
 	return s
@@ -234,6 +238,10 @@ func (k *talk) handle(verb, arg string) bool {
 		reply := k.s.choose("DATA", "", "354 go")
 		if !k.write(reply) || !strings.HasPrefix(reply, "354") {
 			return !strings.HasSuffix(reply, "CUT")
+		}
+		if k.s.choose("HALF", "", "") == "CUT" { // in the middle of a message
+			_, _ = io.CopyN(io.Discard, k.r, 100<<10)
+			return false
 		}
 		if _, err := smtp.NewDataReader(k.r, 0).WriteTo(&k.part); err != nil {
 			return false

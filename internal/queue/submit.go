@@ -159,6 +159,9 @@ func (t *tx) insert(q *Queue, r *record, body *blob.Pending) error {
 	if err := t.put(r); err != nil {
 		return err
 	}
+	if err := t.Set(t.s.cameKey(r), nil); err != nil {
+		return err
+	}
 	if err := t.wallTimer(r, true); err != nil {
 		return err
 	}

@@ -175,6 +175,35 @@ func TestRequireTLS(t *testing.T) {
 	}
 }
 
+// RFC 8689 §4.2.1: as long as an exchanger that may do what the message requires cannot be reached,
+// the message waits for it, whichever of them that is.
+func TestRequireTLSWaits(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	for able := range 2 {
+		w := newWorld(t, func(o *Options) { o.TLS = &tls.Config{RootCAs: ca.pool, Time: o.Clock.Now} })
+		w.dns.Add("two.test. IN MX 10 mx1.order.test.\ntwo.test. IN MX 20 mx2.order.test.\n" + routeZone)
+		w.dns.SetAuthentic("two.test", true)
+		m := []*sink{w.net.listen(t, "192.0.2.11"), w.net.listen(t, "192.0.2.12")}
+		m[able].secure(ca.server(t, []string{"mx1.order.test", "mx2.order.test"}[able]), "REQUIRETLS")
+		m[able].setDown(true)
+		w.submit(Submission{Account: 7, From: addr("alice@us.test"), RequireTLS: true}, "bob@two.test")
+		w.run()
+		if got := w.await("deferred", 1); !strings.Contains(got, "4.7.10") || !strings.Contains(got, "connection refused") {
+			t.Errorf("%s", got)
+		}
+		m[able].setDown(false)
+		w.later(10 * time.Minute)
+		w.get(m[able])
+		w.await("done", 1)
+		if len(m[1-able].taken())+w.log.times("failed") > 0 {
+			t.Errorf("it went elsewhere, or failed:\n%s", w.log)
+		}
+		w.empty()
+		w.stop()
+	}
+}
+
 // A smarthost takes everything, with the security and the log-in that were configured.
 func TestSmarthost(t *testing.T) {
 	t.Parallel()

@@ -33,19 +33,23 @@ func (s *session) transact(ctx context.Context, ref legRef, rest []legRef, rec *
 			return unreadable(ctx, rec, i, err)
 		}
 		if job.wrongHost != nil {
-			// RFC 8689 §4.2.1: another host may do what the message requires.
-			if s.more() {
-				if moved = true; s.nextHost(ctx) == nil {
-					continue
-				}
+			job.close()
+			if moved = true; s.more() && s.nextHost(ctx) == nil {
+				continue
 			}
+			if ctx.Err() != nil {
+				return nil, false, context.Cause(ctx)
+			}
+			o := s.wrong(job, busy)
 			s.restart(ctx)
-			return append(job.outs, job.all(*job.wrongHost, "")...), false, nil
+			return append(job.outs, job.all(o.reply, o.host)...), job.left > 0 && !o.reply.Temporary(), nil
 		}
 		if len(job.mail.Recipients) == 0 {
+			job.close()
 			return job.outs, job.left > 0, nil
 		}
 		if err := s.mark(ctx, ref, rest); err != nil {
+			job.close()
 			return nil, false, err
 		}
 		fresh := s.used == 0
@@ -106,6 +110,8 @@ func (s *session) judge(ctx context.Context, res smtp.Result, err error, fresh b
 	}
 	code := res.Replies[0].Code
 	switch {
+	case code == 0 && err != nil && s.c.Err() == nil:
+		return conclude // nothing was sent: it is the message that does not do
 	case code == 0 && err != nil && !fresh:
 		return stale
 	case (code == 0 && err != nil || code/100 == 4) && s.more():
@@ -116,6 +122,20 @@ func (s *session) judge(ctx context.Context, res smtp.Result, err error, fresh b
 		return down
 	}
 	return conclude
+}
+
+// wrong is what becomes of a message that no host which can be reached may have, for what it
+// requires: RFC 8689 §4.2.1. It waits if there is one that cannot be reached just now.
+func (s *session) wrong(job *job, busy *outcome) outcome {
+	switch {
+	case busy != nil:
+		return *busy
+	case s.missed != nil && !errors.As(s.missed, new(permanent)):
+		o := outcome{reply: ownReply(451, job.wrongHost.Enhanced, s.missed)}
+		o.reply.Enhanced[0] = 4
+		return o
+	}
+	return outcome{reply: *job.wrongHost}
 }
 
 // firstWord is what a host answered to MAIL, as an outcome.
@@ -134,10 +154,11 @@ func (s *session) asDown(res smtp.Result, err error) error {
 	return &destFailure{err: err, host: s.host.name}
 }
 
-// restart closes the connection; the next one begins with the most preferred host.
+// restart closes the connection. The next one begins with the most preferred host, and asks the DNS
+// again which that is: a session may go on for hours.
 func (s *session) restart(ctx context.Context) {
 	s.hangUp(ctx)
-	s.next = 0
+	s.next, s.way, s.missed = 0, nil, nil
 }
 
 // outcomes reads the result of a transaction, recipient by recipient.

@@ -75,15 +75,16 @@ func (q *Queue) update(ctx context.Context, s shard, fn func(*tx) error) error {
 func (t *tx) item(id ID) (*record, error) { return readItem(t, t.s, id) }
 
 func readItem(r kv.Reader, s shard, id ID) (*record, error) {
-	b, err := r.Get(s.itemKey(id))
-	if errors.Is(err, kv.ErrNotFound) {
+	var rec *record
+	// A listing reads a million of them in one View: none of their memory is kept.
+	err := kv.Peek(r, s.itemKey(id), func(b []byte) (err error) {
+		rec, err = decodeRecord(id, b)
+		return err
+	})
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
 		return nil, ErrNotFound
-	}
-	if err != nil {
-		return nil, err
-	}
-	rec, err := decodeRecord(id, b)
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("queue item %s: %w", id, err)
 	}
 	return rec, nil
@@ -219,9 +220,11 @@ func (q *Queue) expires(r *record) qtime {
 }
 
 // wallEvent is when the wall clock next matters to the item: the end of a hold or a deadline; zero
-// for never.
+// for never. What is to be removed is overdue.
 func (r *record) wallEvent() int64 {
 	switch {
+	case r.drop:
+		return 1
 	case !r.holdUntil.IsZero():
 		return unixSeconds(r.holdUntil)
 	case r.bySet && !r.byDone && !r.held:
