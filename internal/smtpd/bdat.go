@@ -4,7 +4,9 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
+	"tram/internal/conn"
 	"tram/internal/smtp"
 )
 
@@ -91,6 +93,9 @@ func (x *session) readChunk(ctx context.Context, size int64) error {
 	}
 	x.streaming(true)
 	defer x.streaming(false)
+	if !tx.until.IsZero() && time.Now().After(tx.until) {
+		return conn.ErrTimeout // small chunks that lie ready need no reading, and so no deadline
+	}
 	return x.chunk(size, func(p []byte) {
 		if tx.broken.Code == 0 {
 			_, _ = tx.body.Write(p) // it takes all; what is wrong comes out at its end

@@ -17,11 +17,15 @@ func (x *session) data(ctx context.Context, args string) {
 	case args != "":
 		x.fail(ctx, 501, smtp.Enhanced{5, 5, 4}, "DATA takes no argument")
 		return
-	case tx == nil || tx.sent > 0 || tx.body != nil || tx.broken.Code != 0:
+	case tx == nil || tx.begun():
 		x.fail(ctx, 503, smtp.Enhanced{5, 5, 1}, "Not in this place")
 		return
 	case len(tx.env.Recipients) == 0:
-		x.fail(ctx, 554, smtp.Enhanced{5, 5, 1}, "No valid recipients")
+		code := 554
+		if x.o.Mode == LMTP {
+			code = 503 // RFC 2033 §4.2 wants this one
+		}
+		x.fail(ctx, code, smtp.Enhanced{5, 5, 1}, "No valid recipients")
 		return
 	case tx.binary:
 		x.fail(ctx, 503, smtp.Enhanced{5, 5, 1}, "BINARYMIME needs BDAT") // RFC 3030 §3

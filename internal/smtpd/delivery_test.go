@@ -87,7 +87,7 @@ func TestLimits(t *testing.T) {
 	c.cmd("MAIL FROM:<a@elsewhere.test>", "250")
 	c.cmd("RCPT TO:<x1@example.test>", "550")
 	c.cmd("RCPT TO:<x2@example.test>", "550")
-	c.cmd("RCPT TO:<x3@example.test>", "421")
+	c.cmd("RCPT TO:<x3@example.test>", "421 4.7.0")
 	c.wantEnd()
 
 	c = d.hello()

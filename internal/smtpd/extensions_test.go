@@ -184,3 +184,31 @@ func TestTrace(t *testing.T) {
 		}
 	}
 }
+
+// TestChunksHaveOneDeadline proves that a message in a thousand chunks has no more time than one in a
+// single piece.
+func TestChunksHaveOneDeadline(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.limits.SMTP.DataTotal = 50 * time.Millisecond
+	c := h.open(MX, nil).hello()
+	c.cmd("MAIL FROM:<a@elsewhere.test>", "250")
+	c.cmd("RCPT TO:<alice@example.test>", "250")
+	for {
+		c.send("BDAT 1\r\nx")
+		got, err := c.reply()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(got, "421 4.4.2") {
+			break
+		}
+		if !strings.HasPrefix(got, "250 2.0.0") {
+			t.Fatal(got)
+		}
+	}
+	c.wantEnd()
+	if h.stored() != 0 {
+		t.Error("what was broken off is stored")
+	}
+}

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"bytes"
 	"context"
 	"strconv"
 	"strings"
@@ -21,7 +22,8 @@ func (x *session) greet() bool {
 	if x.o.Mode == LMTP {
 		kind = " LMTP tram\r\n"
 	}
-	x.write([]byte("220 " + x.o.Hostname + kind))
+	b := append(x.c.AvailableBuffer(), "220 "...)
+	x.write(append(append(b, x.o.Hostname...), kind...))
 	return true
 }
 
@@ -40,12 +42,18 @@ func (x *session) hello(ctx context.Context, cmd smtp.Command) {
 		return
 	}
 	x.reset()
+	x.lookUp()
 	x.helo, x.esmtp = name, cmd.Verb != "HELO"
 	if !x.esmtp {
 		x.write([]byte("250 " + x.o.Hostname + "\r\n"))
 		return
 	}
-	x.sayReply(smtp.Reply{Code: 250, Lines: append([]string{x.o.Hostname}, x.extensions()...)})
+	b := append(x.c.AvailableBuffer(), x.offer...)
+	b = x.appendExtensions(b)
+	// All lines but the last have a hyphen behind their code, RFC 5321 §4.2.1.
+	last := 1 + bytes.LastIndexByte(b[:len(b)-1], '\n')
+	b[last+len("250")] = ' '
+	x.write(b)
 }
 
 func ascii(s string) bool {
@@ -57,10 +65,12 @@ func ascii(s string) bool {
 	return true
 }
 
-// extensions lists what is on offer now.
-func (x *session) extensions() []string {
-	l := x.o.Limits.SMTP
-	ext := []string{
+// makeOffer makes what every EHLO of a server is answered with: who we are and what is always there.
+func (s *Server) makeOffer() string {
+	l := s.o.Limits.SMTP
+	var b []byte
+	for _, line := range []string{
+		s.o.Hostname,
 		"PIPELINING", // RFC 2920
 		"SIZE " + strconv.FormatInt(l.MessageSize, 10), // RFC 1870
 		"8BITMIME",            // RFC 6152
@@ -69,27 +79,40 @@ func (x *session) extensions() []string {
 		"CHUNKING",            // RFC 3030
 		"BINARYMIME",
 		"DSN", // RFC 3461
-		x.limitsKeyword(),
+		s.limitsKeyword(),
+	} {
+		b = appendOffer(b, line)
 	}
+	return string(b)
+}
+
+func appendOffer(b []byte, line string) []byte {
+	return append(append(append(b, "250-"...), line...), "\r\n"...)
+}
+
+// appendExtensions appends what is on offer in this session now.
+func (x *session) appendExtensions(b []byte) []byte {
 	if x.c.CanStartTLS() {
-		ext = append(ext, "STARTTLS") // RFC 3207
+		b = appendOffer(b, "STARTTLS") // RFC 3207
 	}
 	if x.c.Secure() {
-		ext = append(ext, "REQUIRETLS") // RFC 8689 §2
+		b = appendOffer(b, "REQUIRETLS") // RFC 8689 §2
 	}
 	if x.o.Mode == Submission {
-		ext = append(ext, x.submissionExtensions()...)
+		for _, line := range x.submissionExtensions() {
+			b = appendOffer(b, line)
+		}
 	}
-	return ext
+	return b
 }
 
 // limitsKeyword announces what a session may hold, RFC 9422 §4.
-func (x *session) limitsKeyword() string {
-	s := "LIMITS RCPTMAX=" + strconv.Itoa(x.maxRecipients())
-	if n := x.o.Limits.SMTP.Transactions; x.o.Mode == MX && n > 0 {
-		s += " MAILMAX=" + strconv.Itoa(n)
+func (s *Server) limitsKeyword() string {
+	text := "LIMITS RCPTMAX=" + strconv.Itoa(s.maxRecipients())
+	if n := s.o.Limits.SMTP.Transactions; s.o.Mode == MX && n > 0 {
+		text += " MAILMAX=" + strconv.Itoa(n)
 	}
-	return s
+	return text
 }
 
 func (x *session) submissionExtensions() []string {

@@ -18,7 +18,11 @@ type transaction struct {
 	body   *deliver.Body
 	sent   int64      // bytes of BDAT chunks so far
 	broken smtp.Reply // with a Code: what BDAT has failed with
+	until  time.Time  // the message must be here; zero before its first byte
 }
+
+// begun reports whether the message itself has begun: no recipients are taken any more.
+func (tx *transaction) begun() bool { return tx.body != nil || tx.broken.Code != 0 }
 
 // mail is MAIL, RFC 5321 §4.1.1.2.
 func (x *session) mail(ctx context.Context, args string) {
@@ -88,8 +92,19 @@ func (x *session) refuseParams(p smtp.MailParams) smtp.Reply {
 		return smtp.NewReply(555, smtp.Enhanced{5, 5, 4}, "Parameter is not supported here")
 	case now.Add(p.HoldFor).After(late) || p.HoldUntil.After(late):
 		return smtp.NewReply(501, smtp.Enhanced{5, 5, 4}, "Held too long") // RFC 4865 §5.2
+	case hold && p.By.Return && !release(now, p).Before(now.Add(p.By.Time)):
+		// It could do nothing but come back.
+		return smtp.NewReply(501, smtp.Enhanced{5, 5, 4}, "Held beyond its time of delivery")
 	}
 	return smtp.Reply{}
+}
+
+// release is when a message that is to be held may leave.
+func release(now time.Time, p smtp.MailParams) time.Time {
+	if p.HoldFor > 0 {
+		return now.Add(p.HoldFor)
+	}
+	return p.HoldUntil
 }
 
 // begin makes the transaction.
@@ -104,10 +119,7 @@ func (x *session) begin(from smtp.Address, p smtp.MailParams) *transaction {
 		Account: uint64(x.account.ID),
 		Return:  p.Ret, EnvelopeID: p.EnvID, UTF8: p.UTF8,
 		EightBit: p.Body == smtp.Body8Bit, Binary: p.Body == smtp.BodyBinary,
-		RequireTLS: p.RequireTLS, Priority: p.Priority, HoldUntil: p.HoldUntil,
-	}
-	if p.HoldFor > 0 {
-		env.HoldUntil = now.Add(p.HoldFor)
+		RequireTLS: p.RequireTLS, Priority: p.Priority, HoldUntil: release(now, p),
 	}
 	if p.By.Set {
 		env.DeliverBy = envelope.DeliverBy{
@@ -153,10 +165,16 @@ func (x *session) rset(ctx context.Context, args string) {
 	x.say(250, smtp.Enhanced{2, 0, 0}, "Ok")
 }
 
-// dataDeadline is the deadline of reading a message.
+// dataDeadline is the deadline of reading a message: the same for all of its chunks.
 func (x *session) dataDeadline() time.Time {
-	if d := x.o.Limits.SMTP.DataTotal; d > 0 {
+	d := x.o.Limits.SMTP.DataTotal
+	switch {
+	case d <= 0:
+		return time.Time{}
+	case x.tx == nil: // a chunk that belongs to none
 		return time.Now().Add(d)
+	case x.tx.until.IsZero():
+		x.tx.until = time.Now().Add(d)
 	}
-	return time.Time{}
+	return x.tx.until
 }

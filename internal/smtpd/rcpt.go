@@ -11,7 +11,7 @@ import (
 // rcpt is RCPT, RFC 5321 §4.1.1.3. Everything that can be known of a recipient is found out here:
 // what is refused now needs no bounce later.
 func (x *session) rcpt(ctx context.Context, args string) {
-	if x.tx == nil || x.tx.sent > 0 {
+	if x.tx == nil || x.tx.begun() {
 		x.fail(ctx, 503, smtp.Enhanced{5, 5, 1}, "Not in this place")
 		return
 	}
@@ -52,11 +52,11 @@ func (x *session) refuseRcpt(ctx context.Context, to smtp.Address) smtp.Reply {
 	}
 }
 
-func (x *session) maxRecipients() int {
-	if x.o.Mode == MX {
-		return x.o.Limits.SMTP.Recipients
+func (s *Server) maxRecipients() int {
+	if s.o.Mode == MX {
+		return s.o.Limits.SMTP.Recipients
 	}
-	return x.o.Limits.SMTP.SubmitRecipients
+	return s.o.Limits.SMTP.SubmitRecipients
 }
 
 // refusedRcpt answers, and ends a session that tries out addresses. A person's mistyped addresses do

@@ -32,7 +32,8 @@ func (x *session) received(dst []byte, env *envelope.Envelope) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// appendFrom appends the client's name and address. A name that is no domain goes into a comment.
+// appendFrom appends the name that the client gave itself and what is known of it: its address, and
+// its name in the DNS where that is known by now. A name that is no domain goes into a comment.
 func (x *session) appendFrom(dst []byte, c envelope.Client) []byte {
 	name, err := smtp.ParseDomain(c.HELO)
 	if err != nil {
@@ -41,6 +42,9 @@ func (x *session) appendFrom(dst []byte, c envelope.Client) []byte {
 		dst = append(dst, name...)
 	}
 	dst = append(dst, " ("...)
+	if reverse := x.clientName(); reverse != "" {
+		dst = append(append(dst, reverse...), ' ')
+	}
 	if c.Addr.IsValid() {
 		dst = append(dst, smtp.FormatLiteral(c.Addr)...)
 	} else {

@@ -32,6 +32,7 @@ type session struct {
 	account directory.Account // who logged in, ID 0: nobody
 	stop    func()            // ends the watch for revocation
 	revoked atomic.Bool
+	reverse *reverse // nil: not asked
 
 	transactions int // begun
 	accepted     int // messages
@@ -127,6 +128,9 @@ func (x *session) end() {
 	if x.stop != nil {
 		x.stop()
 	}
+	if x.reverse != nil {
+		x.reverse.cancel()
+	}
 	if x.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
 		in, out := x.c.Traffic()
 		x.log().Debug("session ended", "helo", x.helo, "transactions", x.transactions,
@@ -152,6 +156,9 @@ func (x *session) command(ctx context.Context, line []byte) {
 	if err != nil {
 		x.failWith(ctx, refusal(err))
 		return
+	}
+	if x.helo == "" && !ofTheWeb(cmd.Verb) && x.ahead() {
+		return // nobody has offered PIPELINING yet, RFC 2920 §3.1 (P3)
 	}
 	switch cmd.Verb {
 	case "HELO", "EHLO", "LHLO":
@@ -188,12 +195,19 @@ func (x *session) command(ctx context.Context, line []byte) {
 // unknown refuses what is no command. A web browser made to post here (P17), and a PROXY header
 // from a source that is not to send one, are cut at once: the rest of it would be more of the same.
 func (x *session) unknown(ctx context.Context, verb string) {
-	switch verb {
-	case "GET", "POST", "HEAD", "PUT", "CONNECT", "OPTIONS", "DELETE", "PATCH", "TRACE", "PROXY":
+	if ofTheWeb(verb) || verb == "PROXY" {
 		x.abuse("not smtp", 554, "This is a mail server")
-	default:
-		x.fail(ctx, 500, smtp.Enhanced{5, 5, 1}, "Command not recognized")
+		return
 	}
+	x.fail(ctx, 500, smtp.Enhanced{5, 5, 1}, "Command not recognized")
+}
+
+func ofTheWeb(verb string) bool {
+	switch verb {
+	case "GET", "POST", "HEAD", "PUT", "CONNECT", "OPTIONS", "DELETE", "PATCH", "TRACE":
+		return true
+	}
+	return false
 }
 
 // say sends a reply.
@@ -256,7 +270,11 @@ func (x *session) mayErr(ctx context.Context) bool {
 func (x *session) abuse(kind string, code int, text string) {
 	abuses.WithLabelValues(kind).Inc()
 	x.log().Warn("session broken off", "reason", kind)
-	x.say(code, smtp.Enhanced{5, 5, 1}, text+", closing")
+	enhanced := smtp.Enhanced{5, 5, 1}
+	if code < 500 { // the class is the code's, RFC 2034 §4
+		enhanced = smtp.Enhanced{4, 7, 0}
+	}
+	x.say(code, enhanced, text+", closing")
 	x.over = true
 }
 

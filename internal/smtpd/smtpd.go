@@ -20,6 +20,7 @@ import (
 	"tram/internal/conn"
 	"tram/internal/deliver"
 	"tram/internal/directory"
+	"tram/internal/dns"
 	"tram/internal/limits"
 	"tram/internal/metrics"
 	"tram/internal/trace"
@@ -60,6 +61,8 @@ type Options struct {
 	Clock     clock.Clock
 	Logger    *slog.Logger
 	Trace     *trace.Log
+	// Resolver finds the names of clients, for Received; nil: they stay unknown.
+	Resolver dns.Resolver
 	// Measure announces AUTH in the clear to loopback clients; the Directory must agree.
 	Measure bool
 }
@@ -67,8 +70,9 @@ type Options struct {
 // Server speaks SMTP on connections it is given: its Handle and Refuse go into conn.Options. It
 // keeps nothing between sessions.
 type Server struct {
-	o Options
-	m meters
+	o     Options
+	m     meters
+	offer string // of EHLO
 }
 
 // meters are the counters of the hot path, looked up once.
@@ -90,7 +94,7 @@ func New(o Options) *Server {
 		o.Domain = o.Hostname
 	}
 	mode := string(o.Mode)
-	return &Server{o: o, m: meters{
+	s := &Server{o: o, m: meters{
 		accepted:    messages.WithLabelValues(mode, "accepted"),
 		deferred:    messages.WithLabelValues(mode, "deferred"),
 		refused:     messages.WithLabelValues(mode, "refused"),
@@ -98,6 +102,8 @@ func New(o Options) *Server {
 		rcptTaken:   recipients.WithLabelValues(mode, "taken"),
 		rcptRefused: recipients.WithLabelValues(mode, "refused"),
 	}}
+	s.offer = s.makeOffer()
+	return s
 }
 
 // Refuse is the line for clients that there is no room for.

@@ -111,6 +111,7 @@ func TestEarlyTalk(t *testing.T) {
 		send   string
 	}{
 		"before EHLO's reply": {nil, "EHLO a.test\r\nMAIL FROM:<a@elsewhere.test>\r\n"},
+		"before any greeting": {nil, "NOOP\r\nEHLO a.test\r\n"},
 		"before HELO's reply": {nil, "HELO a.test\r\nMAIL FROM:<a@elsewhere.test>\r\n"},
 		"data before 354": {
 			[]string{"EHLO a.test", "MAIL FROM:<a@elsewhere.test>", "RCPT TO:<bob@example.test>"},
