@@ -39,7 +39,7 @@ func (s *session) removeDeleted(ranges []imap.Range) (*news, error) {
 	v := s.sel
 	var n *news
 	err := s.freeing(func(tx *store.Tx) error {
-		m, err := tx.Mailbox(v.id)
+		m, err := tx.Counts(v.id)
 		if err != nil {
 			return errGone
 		}

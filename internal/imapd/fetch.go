@@ -121,29 +121,17 @@ func (s *session) fetchModifiers(plan *fetchPlan) {
 // runFetch brings the view up to date, sets \Seen where the items ask for it, and writes the
 // messages window by window.
 func (s *session) runFetch(set imap.NumSet, plan *fetchPlan) error {
-	if err := s.catchUp(s.byNumber()); err != nil {
-		return err
-	}
-	nums, err := s.resolve(set)
-	if err != nil {
-		return err
-	}
-	if plan.vanished {
-		if err := s.vanishedEarlier(plan.changed, nums.ranges, 0); err != nil {
-			return err
-		}
-	}
 	w := &window{s: s, plan: plan}
-	if plan.setsSeen && !s.sel.readOnly {
-		if w.fresh, err = s.setSeen(nums); err != nil {
-			return err
-		}
-	}
-	spans, ghosts := s.sel.spans(nums)
-	if err := w.run(spans); err != nil {
-		return err
+	var ghosts bool
+	var err error
+	if plan.needsRow && !plan.setsSeen && !plan.vanished {
+		ghosts, err = s.runAtOnce(set, w)
+	} else {
+		ghosts, err = s.runInSteps(set, w)
 	}
 	switch {
+	case err != nil:
+		return err
 	case w.damaged:
 		return store.ErrDamaged
 	case w.unknownCTE:
@@ -152,6 +140,63 @@ func (s *session) runFetch(set imap.NumSet, plan *fetchPlan) error {
 		return &no{"EXPUNGEISSUED", "Some of the messages are gone"} // RFC 2180 §4.1.3
 	}
 	return nil
+}
+
+// runAtOnce reads the news and the first window, which for most commands is all, in one snapshot. It
+// reports whether some of the messages are gone.
+func (s *session) runAtOnce(set imap.NumSet, w *window) (ghosts bool, err error) {
+	var rest []span
+	var streams []stream
+	err = s.view(func(tx *store.Tx) error {
+		n, err := s.learn(tx)
+		if err != nil {
+			return err
+		}
+		// To memory: a transaction does not wait for a client.
+		s.hold = true
+		err = s.tell(n, s.byNumber(), nil)
+		s.hold = false
+		if err != nil {
+			return err
+		}
+		nums, err := s.resolve(set)
+		if err != nil {
+			return err
+		}
+		rest, ghosts = s.sel.spans(nums)
+		rest, streams, err = w.read(tx, rest)
+		return err
+	})
+	if err != nil {
+		return false, s.gone(err)
+	}
+	if err := w.send(streams); err != nil {
+		return false, err
+	}
+	return ghosts, w.run(rest)
+}
+
+// runInSteps is runAtOnce for what needs several transactions, or none but the news.
+func (s *session) runInSteps(set imap.NumSet, w *window) (ghosts bool, err error) {
+	if err := s.catchUp(s.byNumber()); err != nil {
+		return false, err
+	}
+	nums, err := s.resolve(set)
+	if err != nil {
+		return false, err
+	}
+	if w.plan.vanished {
+		if err := s.vanishedEarlier(w.plan.changed, nums.ranges, 0); err != nil {
+			return false, err
+		}
+	}
+	if w.plan.setsSeen && !s.sel.readOnly {
+		if w.fresh, err = s.setSeen(nums); err != nil {
+			return false, err
+		}
+	}
+	spans, ghosts := s.sel.spans(nums)
+	return ghosts, w.run(spans)
 }
 
 // setSeen sets \Seen for the messages of the spans that lack it, all in one transaction, and returns

@@ -1,7 +1,6 @@
 package imapd
 
 import (
-	"context"
 	"errors"
 	"strings"
 
@@ -21,21 +20,23 @@ func (s *session) idle() error {
 	idling.Inc()
 	defer idling.Dec()
 	// The watch begins before the news are read: no change falls between the two.
-	watch := s.account.Watch(context.WithoutCancel(s.ctx)) // closed below
+	watch := s.account.OnChange(s.c.Interrupt)
 	defer watch.Close()
 	s.printf("+ idling\r\n")
+	err := s.catchUp(mayExpunge)
 	for {
-		s.dec.Reset()
-		if err := s.catchUp(mayExpunge); err != nil {
+		if err != nil {
 			return err
 		}
+		s.dec.Reset()
 		s.code = "" // a HIGHESTMODSEQ belongs to a command's end
 		s.give()
 		if s.ended {
 			return errEnded
 		}
-		err := s.c.WaitOr(watch.C())
+		err = s.c.Wait()
 		if errors.Is(err, conn.ErrInterrupted) && !s.revoked.Load() {
+			err = s.hear(watch)
 			continue
 		}
 		if err != nil {

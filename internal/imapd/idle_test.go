@@ -51,7 +51,7 @@ func TestIdleSessionsAreSmall(t *testing.T) {
 	}
 	each := int64(memory()-before) / n
 	t.Logf("%d bytes for an idle session", each)
-	if each > 20<<10 {
+	if each > 16<<10 {
 		t.Errorf("an idle session takes %d bytes", each)
 	}
 }

@@ -148,3 +148,38 @@ func TestStrangeBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestSearchEndsWithItsClient is reliability.md O12: a search whose client has left does not go on,
+// here one that waits for its turn for as long as the test likes.
+func TestSearchEndsWithItsClient(t *testing.T) {
+	t.Parallel()
+	h := build(t, options{limits: func(l *limits.IMAP) { l.SearchTime = time.Hour }})
+	h.fill("INBOX", 1, 3)
+	w := h.loggedIn()
+	w.say(t, "a SELECT INBOX")
+	w.want(t, "a OK")
+	stays := h.loggedIn()
+	stays.say(t, "a SELECT INBOX")
+	stays.want(t, "a OK")
+	h.srv.mu.Lock()
+	a := h.srv.accounts[h.account().ID()]
+	h.srv.mu.Unlock()
+	for range searchesAtOnce {
+		a.searches <- struct{}{}
+	}
+	stays.say(t, "b SEARCH ALL")
+	w.say(t, "b SEARCH ALL")
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for sessions := 2; sessions > 1; {
+		h.srv.mu.Lock()
+		sessions = a.sessions
+		h.srv.mu.Unlock()
+		runtime.Gosched()
+	}
+	<-a.searches
+	if got := stays.want(t, "b "); got != "b OK SEARCH completed" {
+		t.Errorf("the search of a client that stayed: %q", got)
+	}
+}

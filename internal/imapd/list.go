@@ -237,7 +237,7 @@ func (s *session) listReply(n *listed, word string, cmd *imap.ListCommand) {
 			attributes = append(attributes, imap.AttrSubscribed)
 		}
 	default:
-		children := imap.AttrHasNoChildren
+		children := imap.AttrHasNoChildren // RFC 3348 §3: exactly one of the two
 		if m.HasChildren {
 			children = imap.AttrHasChildren
 		}

@@ -34,7 +34,8 @@ var errGone = errors.New("selected mailbox was deleted")
 // news is what happened to the selected mailbox since the client last heard: read in a transaction,
 // told after it, so that no transaction waits for a client.
 type news struct {
-	mailbox  *store.Mailbox // nil unless messages came
+	at       store.ModSeq   // of the account
+	mailbox  *store.Mailbox // its counts; nil unless messages came
 	list     *store.List
 	delta    store.Delta
 	keywords *store.KeywordTable
@@ -47,6 +48,9 @@ type extraKeywords map[store.EmailID][]string
 // learn reads the news.
 func (s *session) learn(tx *store.Tx) (*news, error) {
 	v := s.sel
+	if tx.ModSeq() == v.at { // nothing has changed in the whole account
+		return &news{at: v.at, list: v.list}, nil
+	}
 	list, err := tx.List(v.id)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, errGone
@@ -54,13 +58,13 @@ func (s *session) learn(tx *store.Tx) (*news, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &news{list: list}
+	n := &news{at: tx.ModSeq(), list: list}
 	if list == v.list {
 		return n, nil
 	}
 	n.delta = list.Delta(v.list)
 	if len(n.delta.Added) > 0 {
-		if n.mailbox, err = tx.Mailbox(v.id); err != nil {
+		if n.mailbox, err = tx.Counts(v.id); err != nil {
 			return nil, err
 		}
 	}
@@ -116,6 +120,7 @@ func (s *session) catchUp(may expunging) error {
 	if err != nil {
 		return s.gone(err)
 	}
+	s.account.latest.offer(s.sel.id, n)
 	return s.tell(n, may, nil)
 }
 
@@ -142,6 +147,7 @@ const (
 // tell moves the view to the news and writes the untagged replies for the difference.
 func (s *session) tell(n *news, may expunging, what telling) error {
 	v, old := s.sel, s.sel.list
+	v.at = n.at
 	if n.list == old && (len(v.ghosts) == 0 || !may) {
 		return nil
 	}

@@ -2,8 +2,10 @@ package imapd
 
 import (
 	"context"
+	"errors"
 	"strings"
 
+	"tram/internal/conn"
 	"tram/internal/imap"
 	"tram/internal/store"
 )
@@ -107,10 +109,22 @@ type found struct {
 }
 
 // find runs the search in one snapshot, together with the news, so that its numbers are those of the
-// view. Searches of one account take turns and end after limits.IMAP.SearchTime.
+// view. Searches of one account take turns and end after limits.IMAP.SearchTime, or when the client
+// has left.
 func (s *session) find(cmd searchCommand, may expunging) (*found, error) {
-	ctx, cancel := context.WithTimeout(s.ctx, s.srv.o.Limits.SearchTime)
+	there, stop := s.c.Attend(s.ctx)
+	defer stop()
+	ctx, cancel := context.WithTimeout(there, s.srv.o.Limits.SearchTime)
 	defer cancel()
+	f, err := s.findWithin(ctx, cmd, may)
+	if err != nil && errors.Is(context.Cause(there), conn.ErrLeft) {
+		s.end("disconnected during a search")
+		return nil, errEnded
+	}
+	return f, err
+}
+
+func (s *session) findWithin(ctx context.Context, cmd searchCommand, may expunging) (*found, error) {
 	select {
 	case s.account.searches <- struct{}{}:
 		defer func() { <-s.account.searches }()

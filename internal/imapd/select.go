@@ -63,12 +63,13 @@ func (s *session) runOpen(name string, readOnly bool, resync *resync) error {
 	var m *store.Mailbox
 	v := &view{readOnly: readOnly}
 	err := s.view(func(tx *store.Tx) (err error) {
-		if m, err = tx.MailboxByName(name); err != nil {
+		if m, err = s.mailboxToOpen(tx, name); err != nil {
 			return err
 		}
 		if v.list, err = tx.List(m.ID); err != nil {
 			return err
 		}
+		v.at = tx.ModSeq()
 		v.keywords, err = tx.Keywords()
 		return err
 	})
@@ -90,6 +91,19 @@ func (s *session) runOpen(name string, readOnly bool, resync *resync) error {
 		s.code = "READ-ONLY"
 	}
 	return nil
+}
+
+// mailboxToOpen returns the mailbox with what describe tells of it: its place among the others goes
+// into the LIST reply of IMAP4rev2 alone, and is not read for nothing.
+func (s *session) mailboxToOpen(tx *store.Tx, name string) (*store.Mailbox, error) {
+	if s.mode.rev2 {
+		return tx.MailboxByName(name)
+	}
+	id, _, err := tx.FindMailbox(name)
+	if err != nil {
+		return nil, err
+	}
+	return tx.Counts(id)
 }
 
 // describe sends the untagged replies of SELECT and EXAMINE.

@@ -90,6 +90,7 @@ type account struct {
 	sessions int
 	perAddr  map[netip.Addr]int
 	recent   recentClaims
+	latest   latest
 	// searches holds a token for each search that runs: one person's searches take turns, so that
 	// they leave the processors to others.
 	searches chan struct{}

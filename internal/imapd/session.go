@@ -171,12 +171,26 @@ func (s *session) view(fn func(tx *store.Tx) error) error {
 
 // update runs fn in a transaction of the account; it is durable when update returns nil.
 func (s *session) update(fn func(tx *store.Tx) error) error {
-	return s.account.Update(s.ctx, fn)
+	return s.account.Update(s.ctx, s.readAhead(fn))
 }
 
 // freeing is update for what leaves less stored than before: it works on a full disk too.
 func (s *session) freeing(fn func(tx *store.Tx) error) error {
-	return s.account.Update(store.Freeing(s.ctx), fn)
+	return s.account.Update(store.Freeing(s.ctx), s.readAhead(fn))
+}
+
+// readAhead reads what the news of the selected mailbox need before fn writes: the first read after
+// a write makes the transaction index all that it wrote.
+func (s *session) readAhead(fn func(tx *store.Tx) error) func(tx *store.Tx) error {
+	if s.sel == nil {
+		return fn
+	}
+	return func(tx *store.Tx) error {
+		if _, err := tx.Keywords(); err != nil {
+			return err
+		}
+		return fn(tx)
+	}
 }
 
 // lineAfterPlus reads what the client says to a continuation request outside of the command

@@ -16,6 +16,7 @@ type view struct {
 	id          store.MailboxID
 	readOnly    bool
 	uidValidity uint32
+	at          store.ModSeq // of the account, when list was the newest
 	list        *store.List
 	ghosts      []ghost // by UID; nearly always none
 	// recent are the UIDs that this session was the first to hear of, see recent.go.

@@ -57,20 +57,23 @@ func (w *window) fill(spans []span) (rest []span, streams []stream, err error) {
 		r := w.row(nil)
 		return w.rows(r, spans), nil, nil
 	}
-	err = s.view(func(tx *store.Tx) error {
+	err = s.view(func(tx *store.Tx) (err error) {
 		*s.buf() = (*s.buf())[:start]
-		r := w.row(tx)
-		rest = slices.Clone(spans)
-		for len(rest) > 0 && !r.full() {
-			var err error
-			if rest, err = w.emails(r, rest); err != nil {
-				return err
-			}
-		}
-		streams = r.streams
-		return nil
+		rest, streams, err = w.read(tx, slices.Clone(spans))
+		return err
 	})
 	return rest, streams, err
+}
+
+// read writes as much of the spans, which it takes over, as a window has.
+func (w *window) read(tx *store.Tx, spans []span) (rest []span, streams []stream, err error) {
+	r := w.row(tx)
+	for rest = spans; len(rest) > 0 && !r.full(); {
+		if rest, err = w.emails(r, rest); err != nil {
+			return nil, nil, err
+		}
+	}
+	return rest, r.streams, nil
 }
 
 func (w *window) row(tx *store.Tx) *row {
