@@ -23,6 +23,7 @@ import (
 	"tram/internal/queue"
 	"tram/internal/server"
 	"tram/internal/smtp"
+	"tram/internal/store"
 	"tram/internal/trace"
 )
 
@@ -111,6 +112,56 @@ func TestDomains(t *testing.T) {
 	wants(t, err, admin.KindExists, "example.com")
 	wants(t, c.RemoveDomain(t.Context(), "example.com"), admin.KindConflict, "accounts")
 	wants(t, c.RemoveDomain(t.Context(), "none.example"), admin.KindNotFound, "none.example")
+}
+
+// TestDomainQuota proves that a domain's quota reaches the store, that a domain removed and added
+// again begins without one, and that a bound below nothing is refused.
+func TestDomainQuota(t *testing.T) {
+	t.Parallel()
+	s, c := open(t)
+	addPeople(t, c)
+	stored := func() store.Quota {
+		t.Helper()
+		_, q, err := s.Store.DomainUsage(t.Context(), "example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	q := admin.Quota{Bytes: 5 << 30, Messages: 7}
+	got := must[admin.Domain](t)(c.ChangeDomain(t.Context(), "EXAMPLE.com", admin.DomainChange{Quota: &q}))
+	if got.Quota != q || got.Accounts != 2 || stored() != store.Quota(q) {
+		t.Errorf("changed to %+v, the store has %+v", got, stored())
+	}
+	if got := must[admin.Domain](t)(c.Domain(t.Context(), "example.com")); got.Quota != q {
+		t.Errorf("Domain = %+v", got)
+	}
+	if got := must[admin.Domain](t)(c.ChangeDomain(t.Context(), "example.com", admin.DomainChange{})); got.Quota != q {
+		t.Errorf("no change made it %+v", got)
+	}
+	less := admin.Quota{Messages: -1}
+	_, err := c.ChangeDomain(t.Context(), "example.com", admin.DomainChange{Quota: &less})
+	wants(t, err, admin.KindInvalid, "not below 0")
+	_, err = c.ChangeAccount(t.Context(), "anna@example.com", admin.AccountChange{Quota: &less})
+	wants(t, err, admin.KindInvalid, "not below 0")
+	_, err = c.AddAccount(t.Context(), admin.NewAccount{Address: "d@example.com", Quota: admin.Quota{Bytes: -5}})
+	wants(t, err, admin.KindInvalid, "not below 0")
+	_, err = c.ChangeDomain(t.Context(), "none.example", admin.DomainChange{Quota: &q})
+	wants(t, err, admin.KindNotFound, "none.example")
+	_, err = c.Domain(t.Context(), "none.example")
+	wants(t, err, admin.KindNotFound, "none.example")
+	for _, name := range []string{"anna", "bob"} {
+		if err := c.RemoveAccount(t.Context(), name+"@example.com"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.RemoveDomain(t.Context(), "example.com"); err != nil {
+		t.Fatal(err)
+	}
+	again := must[admin.Domain](t)(c.AddDomain(t.Context(), "example.com"))
+	if again.Quota != (admin.Quota{}) || stored() != (store.Quota{}) {
+		t.Errorf("added again: %+v, the store has %+v", again, stored())
+	}
 }
 
 func TestAccounts(t *testing.T) {

@@ -29,6 +29,12 @@ func (h *House) Handler() http.Handler {
 		"POST /v1/domains": body(func(r *http.Request, d Domain) (any, error) {
 			return h.AddDomain(r.Context(), d.Name)
 		}),
+		"GET /v1/domains/{name}": func(r *http.Request) (any, error) {
+			return h.Domain(r.Context(), r.PathValue("name"))
+		},
+		"PATCH /v1/domains/{name}": body(func(r *http.Request, c DomainChange) (any, error) {
+			return h.ChangeDomain(r.Context(), r.PathValue("name"), c)
+		}),
 		"DELETE /v1/domains/{name}": func(r *http.Request) (any, error) {
 			return nil, h.RemoveDomain(r.Context(), r.PathValue("name"))
 		},

@@ -102,9 +102,21 @@ func (c *Client) AddDomain(ctx context.Context, name string) (Domain, error) {
 	return call[Domain](ctx, c, "POST", "/v1/domains", Domain{Name: name})
 }
 
+func domainPath(name string) string { return "/v1/domains/" + url.PathEscape(name) }
+
+// Domain is House.Domain.
+func (c *Client) Domain(ctx context.Context, name string) (Domain, error) {
+	return call[Domain](ctx, c, "GET", domainPath(name), nil)
+}
+
+// ChangeDomain is House.ChangeDomain.
+func (c *Client) ChangeDomain(ctx context.Context, name string, ch DomainChange) (Domain, error) {
+	return call[Domain](ctx, c, "PATCH", domainPath(name), ch)
+}
+
 // RemoveDomain is House.RemoveDomain.
 func (c *Client) RemoveDomain(ctx context.Context, name string) error {
-	_, err := call[nothing](ctx, c, "DELETE", "/v1/domains/"+url.PathEscape(name), nil)
+	_, err := call[nothing](ctx, c, "DELETE", domainPath(name), nil)
 	return err
 }
 

@@ -20,8 +20,14 @@ type Domain struct {
 	Unicode  string    `json:"unicode"` // as people write it
 	Accounts int       `json:"accounts"`
 	Aliases  int       `json:"aliases"`
-	Quota    Quota     `json:"quota"`
+	Quota    Quota     `json:"quota"` // of all its accounts together
+	Used     Quota     `json:"used"`
 	Created  time.Time `json:"created"`
+}
+
+// DomainChange says what to change of a domain; nil stays as it is.
+type DomainChange struct {
+	Quota *Quota `json:"quota,omitempty"`
 }
 
 // Domains lists the domains by name.
@@ -41,7 +47,9 @@ func (h *House) Domains(ctx context.Context) ([]Domain, error) {
 	list := make([]Domain, len(domains))
 	at := map[string]*Domain{}
 	for i, d := range domains {
-		list[i] = showDomain(d)
+		if list[i], err = h.showDomain(ctx, d); err != nil {
+			return nil, err
+		}
 		at[d.Name] = &list[i]
 	}
 	for _, a := range accounts {
@@ -57,19 +65,95 @@ func (h *House) Domains(ctx context.Context) ([]Domain, error) {
 	return list, nil
 }
 
+// Domain returns one domain.
+func (h *House) Domain(ctx context.Context, name string) (Domain, error) {
+	domains, err := h.Domains(ctx)
+	if err != nil {
+		return Domain{}, err
+	}
+	d, err := h.o.Directory.Domain(ctx, name)
+	if errors.Is(err, directory.ErrNotFound) {
+		return Domain{}, noDomain(name)
+	}
+	i := slices.IndexFunc(domains, func(have Domain) bool { return have.Name == d.Name })
+	if err == nil && i < 0 { // removed since
+		return Domain{}, noDomain(name)
+	}
+	if err != nil {
+		return Domain{}, fault(err)
+	}
+	return domains[i], nil
+}
+
+func noDomain(name string) error {
+	return &Fault{KindNotFound, fmt.Sprintf("there is no domain %s", name)}
+}
+
 // AddDomain makes the server answer for a domain.
 func (h *House) AddDomain(ctx context.Context, name string) (Domain, error) {
 	d, err := h.o.Directory.AddDomain(ctx, name)
 	if err != nil {
 		return Domain{}, fault(err)
 	}
+	// The store may know the name from earlier, with the quota that it had then.
+	if _, old, err := h.o.Store.DomainUsage(ctx, d.Name); err != nil {
+		return Domain{}, fault(err)
+	} else if old != store.Quota(d.Quota) {
+		if err := h.settleDomain(ctx, d); err != nil {
+			return Domain{}, err
+		}
+	}
 	h.o.Logger.Info("domain added", "domain", d.Name)
-	return showDomain(d), nil
+	return h.showDomain(ctx, d)
 }
 
-func showDomain(d directory.Domain) Domain {
+// showDomain leaves out how many accounts and aliases there are.
+func (h *House) showDomain(ctx context.Context, d directory.Domain) (Domain, error) {
+	used, _, err := h.o.Store.DomainUsage(ctx, d.Name)
+	if err != nil {
+		return Domain{}, fault(err)
+	}
 	return Domain{Name: d.Name, Unicode: smtp.UnicodeDomain(d.Name), Quota: Quota(d.Quota),
-		Created: d.Created}
+		Used: Quota{used.Bytes, used.Messages}, Created: d.Created}, nil
+}
+
+// settleDomain tells the store what the directory decided about a domain.
+func (h *House) settleDomain(ctx context.Context, d directory.Domain) error {
+	return fault(h.o.Store.SetDomainQuota(ctx, d.Name, store.Quota(d.Quota)))
+}
+
+// ChangeDomain changes a domain and returns it.
+func (h *House) ChangeDomain(ctx context.Context, name string, c DomainChange) (Domain, error) {
+	if c.Quota != nil {
+		if err := c.Quota.check(); err != nil {
+			return Domain{}, err
+		}
+		err := h.o.Directory.SetDomainQuota(ctx, name, directory.Quota(*c.Quota))
+		if errors.Is(err, directory.ErrNotFound) {
+			return Domain{}, noDomain(name)
+		}
+		if err != nil {
+			return Domain{}, fault(err)
+		}
+	}
+	d, err := h.o.Directory.Domain(ctx, name)
+	if err != nil {
+		return Domain{}, fault(err)
+	}
+	if err := h.settleDomain(ctx, d); err != nil {
+		return Domain{}, err
+	}
+	h.o.Logger.Info("domain changed", "domain", d.Name, "quota_bytes", d.Quota.Bytes,
+		"quota_messages", d.Quota.Messages)
+	return h.Domain(ctx, name)
+}
+
+// check refuses what bounds nothing.
+func (q Quota) check() error {
+	if q.Bytes < 0 || q.Messages < 0 {
+		return invalid("a quota is not below 0: 0 is no bound")
+	}
+	return nil
 }
 
 // RemoveDomain ends that; a domain that has accounts or aliases stays.
@@ -177,6 +261,9 @@ func (h *House) AddAccount(ctx context.Context, n NewAccount) (Account, error) {
 	if err != nil {
 		return Account{}, invalid("%q is not an address such as anna@example.com", n.Address)
 	}
+	if err := n.Quota.check(); err != nil {
+		return Account{}, err
+	}
 	generated := ""
 	if n.Password == "" {
 		if generated, err = Password(h.o.Rand); err != nil {
@@ -227,6 +314,11 @@ func (h *House) ChangeAccount(ctx context.Context, address string, c AccountChan
 	a, err := h.find(ctx, address)
 	if err != nil {
 		return Account{}, err
+	}
+	if c.Quota != nil {
+		if err := c.Quota.check(); err != nil {
+			return Account{}, err
+		}
 	}
 	generated := ""
 	if c.Password != nil && *c.Password == "" {

@@ -46,24 +46,25 @@ type QueueFilter struct {
 // QueueList is a page of the queue.
 type QueueList struct {
 	Items []QueueItem `json:"items"`
-	More  bool        `json:"more"` // there are items after the last
+	More  bool        `json:"more"`           // there are items after the last
+	Next  string      `json:"next,omitempty"` // the After that shows them
 }
 
-// QueueList lists what waits.
+// QueueList lists what waits, the oldest first.
 func (h *House) QueueList(ctx context.Context, f QueueFilter) (QueueList, error) {
 	switch queue.State(f.State) {
 	case "", queue.StateWaiting, queue.StateHeld, queue.StateRunning:
 	default:
 		return QueueList{}, invalid("queue state %q is none of waiting, held, running", f.State)
 	}
-	items, more, err := h.o.Queue.List(ctx, queue.Filter{
+	items, next, err := h.o.Queue.List(ctx, queue.Filter{
 		Sender: f.Sender, Recipient: f.Recipient, Domain: f.Domain, State: queue.State(f.State),
-		After: queue.ID(f.After), Limit: f.Limit,
+		After: f.After, Limit: f.Limit,
 	})
 	if err != nil {
 		return QueueList{}, fault(err)
 	}
-	list := QueueList{Items: make([]QueueItem, len(items)), More: more}
+	list := QueueList{Items: make([]QueueItem, len(items)), More: next != "", Next: next}
 	for i, it := range items {
 		list.Items[i] = showItem(it)
 	}

@@ -30,11 +30,13 @@ import (
 //	ca/           the self-made certification authority, when it is used
 //	dkim/         keys that sign outgoing mail, made by `tram setup`
 //	admin.sock    the administration socket
+//	damaged-…/    what `tram check --repair` dropped or replaced, as it was
 const (
 	lockName   = "lock"
 	pepperName = "secret.key"
-	dbName     = "db"
 	caName     = "ca"
+	// DBName is the folder of the embedded database within the data folder.
+	DBName = "db"
 	// DKIMName is the folder of DKIM keys within the data folder.
 	DKIMName = "dkim"
 )
@@ -158,7 +160,7 @@ func (f *folder) openDB(ctx context.Context, c config.Config, logger *slog.Logge
 		}
 		return db, nil
 	}
-	db, err := pebblekv.Open(f.join(dbName), pebblekv.Options{
+	db, err := pebblekv.Open(f.join(DBName), pebblekv.Options{
 		Logger: logger, Limits: c.Limits.Storage, OnFatal: fatal,
 	})
 	switch {

@@ -11,6 +11,7 @@ import (
 	"tram/internal/certs"
 	"tram/internal/config"
 	"tram/internal/conn"
+	"tram/internal/dns"
 	"tram/internal/httpd"
 	"tram/internal/imapd"
 	"tram/internal/limits"
@@ -125,9 +126,10 @@ func (s *Server) ownDomain(ctx context.Context) (string, error) {
 // limits per address where there is none.
 func (s *Server) smtpDoor(name, postmaster string, o *conn.Options) {
 	mode := smtpd.Submission
+	var resolver dns.Resolver // who logs in has a better name than his address's
 	switch name {
 	case "smtp":
-		mode = smtpd.MX
+		mode, resolver = smtpd.MX, s.resolver()
 		o.TLS = s.Certs.TLSConfig(certs.SMTP)
 	case "lmtp":
 		mode = smtpd.LMTP
@@ -140,6 +142,7 @@ func (s *Server) smtpDoor(name, postmaster string, o *conn.Options) {
 		Mode: mode, Hostname: s.o.Config.Hostname, Domain: postmaster, Directory: s.Directory,
 		Deliver: s.Deliver, Queue: s.Queue, Limits: s.o.Config.Limits, Clock: s.o.Clock,
 		Logger: s.o.Logger.With("room", "smtpd"), Trace: s.Trace, Measure: s.o.Measure,
+		Resolver: resolver,
 	})
 	o.Handler, o.Refuse = srv.Handle, srv.Refuse
 }

@@ -24,6 +24,11 @@ var jobs = []job{
 	}},
 	{"text index", 2 * time.Second, 2 * time.Second,
 		func(s *Server, ctx context.Context) error { return s.Store.IndexText(ctx) }},
+	{"rest", 5 * time.Minute, 5 * time.Minute, func(s *Server, _ context.Context) error {
+		s.Store.Rest()
+		s.Blobs.Rest()
+		return nil
+	}},
 	{"store maintenance", time.Minute, 10 * time.Minute,
 		func(s *Server, ctx context.Context) error { return s.Store.Maintain(ctx) }},
 	{"removal of unreferenced bodies", 2 * time.Minute, time.Hour,

@@ -60,6 +60,10 @@ type Options struct {
 	Measure bool
 	// Offline opens the house without doors, administration and background work.
 	Offline bool
+	// Mend, when not nil, has what is damaged repaired before it is opened, and hears of it. It goes
+	// with Offline; House.Repair does what is left to do.
+	Mend *admin.Mend
+	keep string // where Repair keeps files as they were
 }
 
 // Server is a house. Its rooms are open from Open to Close, its doors during Run.
@@ -80,6 +84,7 @@ type Server struct {
 	lines    []line // what serves the line protocols
 	http     *httpd.Server
 	shared   *conn.Shared
+	names    dns.Resolver   // made when first asked for
 	closers  []func() error // what Close undoes, in order of opening
 	ready    chan struct{}
 	draining atomic.Bool
@@ -150,6 +155,9 @@ func (s *Server) openDoors(ctx context.Context) error {
 func (s *Server) openStorage(ctx context.Context) error {
 	s.DB = s.o.DB
 	if s.DB == nil {
+		if err := s.mendStorage(); err != nil {
+			return err
+		}
 		db, err := s.folder.openDB(ctx, s.o.Config, s.o.Logger, s.giveUp)
 		if err != nil {
 			return err
@@ -200,6 +208,9 @@ func (s *Server) openPeople(ctx context.Context) error {
 	if err := checkPepper(ctx, s.DB, pepper); err != nil {
 		return err
 	}
+	if err := s.mendDirectory(ctx); err != nil {
+		return err
+	}
 	o := directory.Options{
 		DB: s.DB, Clock: s.o.Clock, Rand: s.o.Rand, Pepper: pepper,
 		Limits: s.o.Config.Limits.Auth, Logger: s.o.Logger.With("room", "directory"),
@@ -247,14 +258,18 @@ func (s *Server) openMovers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Queue, err = queue.Open(ctx, queue.Options{
+	o := queue.Options{
 		DB: s.DB, Blobs: s.Blobs, Clock: s.o.Clock, Rand: s.o.Rand,
 		Logger: s.o.Logger.With("room", "queue"), Resolver: s.resolver(), Dialer: s.dialer(),
 		Local: s.Deliver, Smarthost: smarthost, Hostname: c.Hostname, Limits: s.queueLimits(),
 		Client: c.Limits.Client, Message: c.Limits.Message, Hops: c.Limits.SMTP.Hops,
 		Trace: s.Trace, AllowPrivate: s.o.AllowPrivate, Port: s.o.RemotePort,
 		Drain: c.Limits.Conn.Drain,
-	})
+	}
+	if err := s.mendQueue(ctx, o); err != nil {
+		return err
+	}
+	s.Queue, err = queue.Open(ctx, o)
 	if err != nil {
 		return fmt.Errorf("open queue: %w", err)
 	}
@@ -262,17 +277,21 @@ func (s *Server) openMovers(ctx context.Context) error {
 	return nil
 }
 
+// resolver is the one of the house: its rooms share what it remembers. nil: there is nobody to ask.
 func (s *Server) resolver() dns.Resolver {
 	switch {
 	case s.o.Resolver != nil:
 		return s.o.Resolver
 	case s.o.OutsideWaits:
 		return nil
+	case s.names != nil:
+		return s.names
 	}
-	return dns.New(dns.Options{
+	s.names = dns.New(dns.Options{
 		Servers: s.o.Config.DNS.Servers, Clock: s.o.Clock, Limits: s.o.Config.Limits.DNS,
 		Logger: s.o.Logger.With("room", "dns"),
 	})
+	return s.names
 }
 
 func (s *Server) dialer() smtp.Dialer {
