@@ -13,14 +13,13 @@ import (
 	"golang.org/x/term"
 
 	"tram/internal/admin"
-	"tram/internal/limits"
 )
 
 func (a *app) account() *cobra.Command {
 	c := a.talks(&cobra.Command{Use: "account", Short: "The people who have mail here",
 		Args: cobra.ArbitraryArgs, RunE: group})
 	c.AddCommand(a.accountAdd(), a.accountList(), a.accountShow(), a.accountPasswd(),
-		a.accountDisable(), a.accountRemove())
+		a.accountQuota(), a.accountDisable(), a.accountRemove())
 	return c
 }
 
@@ -71,31 +70,6 @@ func (a *app) askPassword() (string, error) {
 	return typed[0], nil
 }
 
-// quota reads --quota and --messages.
-type quota struct {
-	bytes    string
-	messages int64
-}
-
-func (q *quota) flags(c *cobra.Command) {
-	c.Flags().StringVar(&q.bytes, "quota", "",
-		"`size` of stored mail at most, as in 5GiB (default: no bound)")
-	c.Flags().Int64Var(&q.messages, "messages", 0,
-		"`number` of stored messages at most (default: no bound)")
-}
-
-func (q *quota) value(c *cobra.Command) (admin.Quota, error) {
-	n, err := limits.ParseSize(q.bytes)
-	if q.bytes != "" && err != nil {
-		return admin.Quota{}, &usageError{c.CommandPath(), fmt.Errorf("--quota: %w", err)}
-	}
-	if n < 0 || q.messages < 0 {
-		return admin.Quota{}, &usageError{c.CommandPath(),
-			errors.New("--quota and --messages are not below 0")}
-	}
-	return admin.Quota{Bytes: n, Messages: q.messages}, nil
-}
-
 func (a *app) accountAdd() *cobra.Command {
 	var s secret
 	var q quota
@@ -105,7 +79,7 @@ func (a *app) accountAdd() *cobra.Command {
 		Args: exactly("ADDRESS"), ValidArgsFunction: nothing,
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			n.Address = args[0]
-			if n.Quota, err = q.value(c); err != nil {
+			if n.Quota, err = q.value(c, admin.Quota{}); err != nil {
 				return err
 			}
 			if n.Password, err = s.read(a); err != nil {
@@ -186,8 +160,7 @@ func (a *app) accountShow() *cobra.Command {
 				return table{
 					{"Address", p.Address}, {"Name", p.Name}, {"State", state(p)},
 					{"Administrator", yes(p.Admin)}, {"Added", when(p.Created)},
-					{"Messages", strconv.FormatInt(p.Used.Messages, 10)}, {"Used", size(p.Used.Bytes)},
-					{"Quota", quotaText(p.Quota)},
+					{"Used", usedText(p.Used, p.Quota)}, {"Quota", quotaText(p.Quota)},
 					{"Recoverable", fmt.Sprintf("%d deleted messages, %s",
 						p.Recoverable.Messages, size(p.Recoverable.Bytes))},
 				}.print(a.out)

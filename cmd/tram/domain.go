@@ -32,6 +32,7 @@ func (a *app) domain() *cobra.Command {
 				return a.ask(c.Context(), a.listDomains)
 			},
 		},
+		a.domainQuota(),
 		&cobra.Command{
 			Use:   "rm DOMAIN",
 			Short: "No longer answer for a domain that has no accounts and aliases left",

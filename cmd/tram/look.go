@@ -2,97 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"tram/internal/admin"
-	"tram/internal/config"
-	"tram/internal/server"
 	"tram/internal/trace"
 )
-
-func (a *app) check() *cobra.Command {
-	var deep bool
-	c := a.talks(&cobra.Command{
-		Use: "check", Short: "Verify what is stored; exit code 1 when something is wrong",
-		Long: `Verifies that everything stored fits together. With --deep every message is read too and
-compared with its checksum. The running server does it beside its work; without one the data is
-opened for the time of the check.`,
-		Args: exactly(),
-		RunE: func(c *cobra.Command, _ []string) error { return a.runCheck(c.Context(), deep) },
-	})
-	c.Flags().BoolVar(&deep, "deep", false, "read every message")
-	return c
-}
-
-func (a *app) runCheck(ctx context.Context, deep bool) error {
-	c, err := a.configuration()
-	if err != nil {
-		return err
-	}
-	findings := []admin.Finding{}
-	shown := newProgress(a.errs)
-	report := func(f admin.Finding) {
-		findings = append(findings, f)
-		if !a.json {
-			shown.end()
-			fmt.Fprintln(a.out, findingText(f))
-		}
-	}
-	client := admin.NewClient(c.AdminSocket())
-	defer client.Close()
-	err = client.Check(ctx, deep, shown.show, report)
-	if errors.Is(err, admin.ErrNoServer) && !errors.Is(err, os.ErrPermission) {
-		err = checkOffline(ctx, c, deep, shown.show, report)
-	}
-	shown.end()
-	if err != nil {
-		return err
-	}
-	if a.json {
-		err = a.printJSON(findings)
-	} else if len(findings) == 0 {
-		_, err = fmt.Fprintln(a.out, "Everything is in order.")
-	} else {
-		fmt.Fprintf(a.errs, "tram: %d findings in %s\n", len(findings), c.Data)
-	}
-	if len(findings) > 0 {
-		return errReported
-	}
-	return err
-}
-
-func findingText(f admin.Finding) string {
-	parts := []string{f.Kind}
-	for _, p := range []string{f.Account, f.Where} {
-		if p != "" {
-			parts = append(parts, p)
-		}
-	}
-	text := strings.Join(parts, ", ") + ": " + f.What
-	if f.Repairable {
-		text += " (repairable)"
-	}
-	return text
-}
-
-// checkOffline checks a data folder that no server runs on.
-func checkOffline(ctx context.Context, c *config.Config, deep bool, progress func(admin.Progress),
-	report func(admin.Finding)) error {
-	if _, err := os.Stat(c.Data); err != nil {
-		return fmt.Errorf("there is nothing to check: %w", err)
-	}
-	s, err := server.Open(ctx, server.Options{Config: *c, Version: fullVersion(), Offline: true})
-	if err != nil {
-		return err
-	}
-	return errors.Join(s.Admin.Check(ctx, deep, progress, report), s.Close())
-}
 
 func (a *app) trace() *cobra.Command {
 	var limit int

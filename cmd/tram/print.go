@@ -113,12 +113,19 @@ func quotaText(q admin.Quota) string {
 		parts = append(parts, size(q.Bytes))
 	}
 	if q.Messages > 0 {
-		parts = append(parts, fmt.Sprintf("%d messages", q.Messages))
+		parts = append(parts, messages(q.Messages))
 	}
 	if len(parts) == 0 {
 		return "none"
 	}
 	return strings.Join(parts, ", ")
+}
+
+func messages(n int64) string {
+	if n == 1 {
+		return "1 message"
+	}
+	return fmt.Sprintf("%d messages", n)
 }
 
 // when writes a time in the reader's own zone.

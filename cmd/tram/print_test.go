@@ -99,3 +99,40 @@ func TestProgressBar(t *testing.T) {
 		t.Errorf("%q, want %q", b.String(), want)
 	}
 }
+
+func TestParseSize(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]int64{
+		"5G": 5 << 30, "5g": 5 << 30, "5GiB": 5 << 30, "5 gib": 5 << 30, "5GB": 5e9, "5gb": 5e9,
+		"1.5T": 3 << 39, "500M": 500 << 20, "64k": 64 << 10, "64KB": 64e3, "4096": 4096, "4096B": 4096,
+		"0": 0, "-5G": -5 << 30,
+	} {
+		if got, err := parseSize(s); err != nil || got != want {
+			t.Errorf("parseSize(%q) = %d, %v, want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "G", "lots", "5GG", "5iB", "5X", "0.3", "1e30G", "NaN", "5GiBB", "5 G G"} {
+		if got, err := parseSize(s); err == nil {
+			t.Errorf("parseSize(%q) = %d", s, got)
+		}
+	}
+}
+
+func TestUsedText(t *testing.T) {
+	t.Parallel()
+	used := admin.Quota{Bytes: 1 << 29, Messages: 30}
+	for want, q := range map[string]admin.Quota{
+		"512 MiB, 30 messages":              {},
+		"512 MiB, 30 messages (50 % full)":  {Bytes: 1 << 30},
+		"512 MiB, 30 messages (75 % full)":  {Bytes: 1 << 30, Messages: 40},
+		"512 MiB, 30 messages (200 % full)": {Bytes: 1 << 28, Messages: 40},
+	} {
+		if got := usedText(used, q); got != want {
+			t.Errorf("of %+v: %q, want %q", q, got, want)
+		}
+		warned := quotaOf{quota: q, used: used}.warning() != ""
+		if warned != (q.Bytes == 1<<28) {
+			t.Errorf("of %+v: warned %v", q, warned)
+		}
+	}
+}

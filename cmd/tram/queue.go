@@ -54,7 +54,7 @@ func (a *app) queueList() *cobra.Command {
 	c.Flags().StringVar(&f.Recipient, "recipient", "", "only to recipients with this `text` in the address")
 	c.Flags().StringVar(&f.Domain, "domain", "", "only to this `domain`")
 	c.Flags().StringVar(&f.State, "state", "", "only in this `state`: waiting, held or running")
-	c.Flags().StringVar(&f.After, "after", "", "go on after this `id`")
+	c.Flags().StringVar(&f.After, "after", "", "go on after this `place`: the one that the page before ends with, or an item's id")
 	c.Flags().IntVar(&f.Limit, "limit", 100, "`number` of items at most")
 	return c
 }
@@ -80,8 +80,7 @@ func (a *app) printQueue(l admin.QueueList) error {
 	if err := a.list(t, "The queue is empty.", "SIZE"); err != nil || !l.More {
 		return err
 	}
-	last := l.Items[len(l.Items)-1].ID
-	_, err := fmt.Fprintf(a.errs, "There are more: --after %s shows the next ones.\n", last)
+	_, err := fmt.Fprintf(a.errs, "There are more: --after %s shows the next ones.\n", l.Next)
 	return err
 }
 
