@@ -6,10 +6,13 @@ BUILD     = CGO_ENABLED=0 $(GO) build -trimpath
 # Packages whose state is shared between goroutines: they run under the race detector too.
 SHARED    = $(addprefix ./internal/,blob conn deliver directory dns imapd kv/memkv queue server smtpd store trace)
 
-.PHONY: help run build test race lint fuzz e2e bench
+# What bench-peers compares with, and the tracer that counts syncs.
+PEERS     = dovecot-imapd dovecot-lmtpd dovecot-sieve postfix strace
+
+.PHONY: help run build test race lint fuzz e2e torture bench bench-peers bench-growth
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## build bin/tram and start the demo: a whole mail server on loopback
 	@exec bin/tram demo
@@ -27,8 +30,8 @@ race: ## every test under the race detector
 	$(GO) test -race -timeout 60m ./...
 
 lint: ## formatting, vet and staticcheck
-	@test -z "$$(gofmt -l cmd internal mailtest e2e bench 2>/dev/null)" || \
-		{ gofmt -l cmd internal mailtest e2e bench; echo "not formatted: run gofmt -w"; exit 1; }
+	@test -z "$$(gofmt -l cmd internal mailtest e2e bench torture 2>/dev/null)" || \
+		{ gofmt -l cmd internal mailtest e2e bench torture; echo "not formatted: run gofmt -w"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
@@ -44,5 +47,16 @@ e2e: build ## the real binary with real programs
 	scripts/test-deps
 	$(GO) test -v -timeout 14m ./mailtest/... ./e2e/...
 
-bench: build ## load tests of bin/tram; the table goes to bench/RESULTS.md
-	$(GO) run ./bench -tram bin/tram -markdown bench/RESULTS.md
+torture: build ## faults under load for half an hour; the table goes to docs/reliability.md
+	scripts/test-deps e2fsprogs mount strace
+	$(GO) run ./torture -tram bin/tram -long -markdown docs/reliability.md
+
+bench: build ## load tests of bin/tram; the results go to bench/RESULTS.md
+	$(GO) run ./bench -keep
+
+bench-peers: build ## the same work by bin/tram and by Debian's Postfix + Dovecot in turn, and their ratios
+	scripts/test-deps $(PEERS)
+	$(GO) run ./bench peers -keep
+
+bench-growth: build ## how cost grows with mailbox, accounts, store, queue and connections
+	$(GO) run ./bench growth -keep

@@ -136,30 +136,44 @@ func mixed(weights map[int]int) []int {
 
 var bodies sync.Map // size -> ready text, so that the generator spends little CPU
 
+// bodyOf is what follows the fields of parcel: a text, and from 8 kB on a text with an attachment.
 func bodyOf(size int) string {
 	if b, ok := bodies.Load(size); ok {
 		return b.(string)
 	}
+	const (
+		text   = "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+		mixed  = "Content-Type: multipart/mixed; boundary=bound\r\n\r\n--bound\r\n"
+		attach = "--bound\r\nContent-Type: application/octet-stream\r\n" +
+			"Content-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=a.bin\r\n\r\n"
+		closing = "\r\n--bound--\r\n"
+	)
 	rnd := rand.New(rand.NewPCG(9, uint64(size)))
-	var text strings.Builder
+	var b strings.Builder
 	if size <= 8<<10 {
-		words(rnd, english, &text, size)
-	} else { // an attachment
-		raw := make([]byte, size*3/4*76/78)
-		for i := range raw {
-			raw[i] = byte(rnd.Uint32())
-		}
-		text.WriteString(base64Lines(raw))
+		b.WriteString(text)
+		words(rnd, english, &b, size)
+		b.WriteString(strings.Repeat("x", max(0, size-b.Len())))
+		whole := strings.TrimRight(b.String()[:max(size, len(text)+2)-2], "\r\n") + "\r\n"
+		bodies.Store(size, whole)
+		return whole
 	}
-	b := strings.TrimRight(text.String()[:size], "\r\n") + "\r\n"
-	bodies.Store(size, b)
-	return b
+	b.WriteString(mixed + text)
+	words(rnd, english, &b, 4<<10)
+	b.WriteString(attach)
+	raw := make([]byte, (size-b.Len()-len(closing))*3/4*76/78)
+	for i := range raw {
+		raw[i] = byte(rnd.Uint32())
+	}
+	b.WriteString(strings.TrimRight(base64Lines(raw), "\r\n") + closing)
+	bodies.Store(size, b.String())
+	return b.String()
 }
 
 // parcel is message seq of a load: its id stands in X-Bench-Id.
 func parcel(run string, seq, size int, from, to string) []byte {
 	head := fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: load %d\r\nX-Bench-Id: %s.%d\r\n"+
-		"Message-ID: <%s.%d@load.test>\r\nDate: Mon, 05 Jan 2026 10:00:00 +0700\r\n\r\n",
+		"Message-ID: <%s.%d@load.test>\r\nDate: Mon, 05 Jan 2026 10:00:00 +0700\r\nMIME-Version: 1.0\r\n",
 		from, to, seq, run, seq, run, seq)
 	return append([]byte(head), bodyOf(max(size-len(head), 64))...)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -10,21 +11,21 @@ import (
 	"tram/bench/wire"
 )
 
-// fill makes a mailbox of the first user hold n corpus messages.
-func fill(s *Server, mailbox string, n int) error {
+// fill makes a mailbox of the first user hold n letters of the corpus and returns how many it lacked.
+func fill(s *Server, mailbox string, n int) (int, error) {
 	c, err := s.imap(0)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer c.Logout()
 	c.Do(nil, fmt.Sprintf("CREATE %q", mailbox)) // it may exist
 	box, err := c.Select(mailbox, "")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	per := 1
 	if c.Has("MULTIAPPEND") {
-		per = 50
+		per = 100
 	}
 	for seq := box.Exists; seq < n; seq += per {
 		var batch [][]byte
@@ -32,10 +33,32 @@ func fill(s *Server, mailbox string, n int) error {
 			batch = append(batch, letter(k))
 		}
 		if _, _, err := c.Append(mailbox, "()", batch...); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return max(n-box.Exists, 0), nil
+}
+
+// fillCorpus fills the mailbox for the sync and search tests, and waits until what the server does
+// with new text in the background is done.
+func fillCorpus(s *Server, n int) (Result, error) {
+	cpu, start := s.cpu(), time.Now()
+	added, err := fill(s, corpus(n), n)
+	if err != nil {
+		return nil, err
+	}
+	took, filling := time.Since(start).Seconds(), s.cpu()-cpu
+	cpu = s.cpu()
+	index, err := s.quiet(20 * time.Minute)
+	if err != nil {
+		return nil, err
+	}
+	r := Result{"index_s": index.Seconds(), "index_cpu_s": s.cpu() - cpu}
+	if added > 0 {
+		r["fill_per_s"], r["cpu_s_per_1k"] = float64(added)/took, filling/float64(added)*1000
+		r["cpu_settled_s_per_1k"] = (filling + r["index_cpu_s"]) / float64(added) * 1000
+	}
+	return r, nil
 }
 
 // appendOneByOne stores n letters over four connections into one new mailbox.
@@ -81,9 +104,13 @@ func appendOneByOne(s *Server, n int) (Result, error) {
 		"cpu_s_per_1k": (s.cpu() - cpu) / float64(n) * 1000,
 	}
 	took.into(r, "append")
+	if err := s.settle(r, cpu, n); err != nil {
+		return nil, err
+	}
 	box, err := conns[0].Select(mailbox, "")
 	if err == nil && box.Exists != n {
 		err = fmt.Errorf("%d of %d messages are there", box.Exists, n)
 	}
-	return r, err
+	conns[0].Do(nil, "CLOSE")
+	return r, errors.Join(err, conns[0].Do(nil, fmt.Sprintf("DELETE %q", mailbox)))
 }

@@ -146,7 +146,10 @@ func imapMixed(s *Server) (Result, error) {
 	}
 	n := float64(ops.Load())
 	r := Result{
-		"ops_per_s": n / time.Since(start).Seconds(), "cpu_s_per_1k": (s.cpu() - cpu) / n * 1000,
+		"ops": n, "ops_per_s": n / time.Since(start).Seconds(), "cpu_s_per_1k": (s.cpu() - cpu) / n * 1000,
+	}
+	if err := s.settle(r, cpu, int(n)); err != nil {
+		return nil, err
 	}
 	for i, op := range operations {
 		took[i].into(r, op.name)

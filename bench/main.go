@@ -2,104 +2,184 @@
 // how long an acknowledgement takes, how much CPU and memory the server spends on it. It verifies
 // what it measures: every message that was acknowledged is read back over IMAP and compared.
 //
-//	bench -tram bin/tram                 starts a demo server of its own and runs every test
-//	bench -tests 4k,mix -runs 5 …        some tests, five runs each; the medians are printed
-//	bench -server FILE -tests 4k …       a server that runs already: FILE is JSON, see server.go
-//	bench -markdown bench/RESULTS.md …   writes the table with the machine and the settings
+//	bench                             starts a Trạm of its own and runs the tests
+//	bench -tests 4k,mix -rounds 5     some tests, five times each
+//	bench -large                      those of 100,000 messages and 10,000 connections too
+//	bench -server FILE -tests 4k      a server that runs already: FILE is JSON, see server.go
+//	bench peers                       Trạm and Debian's Postfix + Dovecot in turn, with the ratios
+//	bench growth -only mailbox        how cost grows with mailbox, accounts, store, queue, connections
+//	bench report                      writes the report and the plots anew from what is kept
+//
+// With -keep what was measured is kept as bench/records/*.json, and from all that is there
+// bench/RESULTS.md and bench/plots/*.svg are written.
 //
 // CPU is the server's processes' user and system time, with children, in seconds per 1,000
 // messages or operations; the generator's own is not in it. Generator and server share the cores.
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"sync"
+	"syscall"
 )
 
 type options struct {
-	tram, server, tests, markdown, base string
-	runs                                int
+	tram, server, tests, only, folder, note string
+	base, rounds                            int
+	scale, storeGB                          float64
+	large, keep                             bool
+	guests                                  *guests
+}
+
+// guests are the servers and folders that were made: when the command is interrupted they are ended
+// and removed.
+type guests struct {
+	mu      sync.Mutex
+	all     []*Server
+	folders []string
+}
+
+func (g *guests) add(s *Server) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.all = append(g.all, s)
+}
+
+// folder makes a folder for a guest.
+func (g *guests) folder(pattern string) (string, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	dir, err := os.MkdirTemp("", pattern)
+	g.folders = append(g.folders, dir)
+	return dir, err
+}
+
+// leave is the last thing that happens: it keeps the lock, so that no new guest comes.
+func (g *guests) leave() {
+	g.mu.Lock()
+	for _, s := range g.all {
+		if err := s.down(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+	}
+	for _, dir := range g.folders {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
+	}
 }
 
 func main() {
 	var o options
-	flag.StringVar(&o.tram, "tram", "bin/tram", "binary to start")
-	flag.StringVar(&o.server, "server", "", "JSON file of a server that runs already")
-	flag.StringVar(&o.tests, "tests", strings.Join(standard, ","), "tests to run")
-	flag.StringVar(&o.markdown, "markdown", "", "file for the table")
-	flag.StringVar(&o.base, "port-base", "21000", "port base of the server that is started")
-	flag.IntVar(&o.runs, "runs", 3, "runs of each test")
-	flag.Parse()
-	if err := run(o); err != nil {
+	mode, args := "", os.Args[1:]
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		mode, args = args[0], args[1:]
+	}
+	f := flag.NewFlagSet("bench "+mode, flag.ExitOnError)
+	f.StringVar(&o.tram, "tram", "bin/tram", "binary to start")
+	f.StringVar(&o.server, "server", "", "JSON file of a server that runs already")
+	f.StringVar(&o.tests, "tests", "", "tests to run, with commas; empty: all")
+	f.StringVar(&o.only, "only", "", "growth: of these subjects alone, with commas")
+	f.StringVar(&o.folder, "folder", "bench", "folder for RESULTS.md, records and plots")
+	f.IntVar(&o.base, "port-base", 21000, "port base of the servers that are started")
+	f.IntVar(&o.rounds, "rounds", 0, "runs of each test; 0: 3, and 2 beside peers")
+	f.Float64Var(&o.scale, "scale", 1, "amount of work, as a share of what is documented")
+	f.Float64Var(&o.storeGB, "store-gb", 0, "growth: gigabytes that the store grows to; 0: 2, and 50 with -large")
+	f.StringVar(&o.note, "note", "", "a sentence for the report, such as what else the machine did meanwhile")
+	f.BoolVar(&o.large, "large", false, "the largest sizes too")
+	f.BoolVar(&o.keep, "keep", false, "keep the results and write the report")
+	f.Parse(args)
+	raiseFiles()
+	o.guests = &guests{}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		o.guests.leave()
+		os.Exit(130)
+	}()
+	if err := run(mode, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// standard is the order in which the tests run: mailboxes are filled before they are read.
-var standard = []string{
-	"startup", "4k", "mix", "perconn-tls", "append", "sync10k", "search10k", "mixed", "relay", "idle1k",
-}
-
-// tests are the measurements by name.
-var tests = map[string]func(*Server) (Result, error){
-	"4k":  func(s *Server) (Result, error) { return smtpIn(s, smtpLoad{messages: 1000, mix: sizes4k}) },
-	"mix": func(s *Server) (Result, error) { return smtpIn(s, smtpLoad{messages: 1000, mix: sizesMix}) },
-	"1m":  func(s *Server) (Result, error) { return smtpIn(s, smtpLoad{messages: 100, mix: sizes1m}) },
-	"perconn": func(s *Server) (Result, error) {
-		return smtpIn(s, smtpLoad{messages: 500, mix: sizes4k, perConn: true})
-	},
-	"perconn-tls": perConnTLS,
-	"append":      func(s *Server) (Result, error) { return appendOneByOne(s, 500) },
-	"sync10k":     func(s *Server) (Result, error) { return imapSync(s, 10_000) },
-	"sync100k":    func(s *Server) (Result, error) { return imapSync(s, 100_000) },
-	"search10k":   func(s *Server) (Result, error) { return imapSearch(s, 10_000) },
-	"search100k":  func(s *Server) (Result, error) { return imapSearch(s, 100_000) },
-	"mixed":       imapMixed,
-	"relay":       relay,
-	"idle1k":      func(s *Server) (Result, error) { return idle(s, 1000) },
-	"idle10k":     func(s *Server) (Result, error) { return idle(s, 10_000) },
-	"startup":     startup,
-}
-
-func perConnTLS(s *Server) (Result, error) {
-	return smtpIn(s, smtpLoad{messages: 500, mix: sizes4k, perConn: true, startTLS: true})
-}
-
-func run(o options) error {
-	s, err := openServer(o)
-	if err != nil {
+func run(mode string, o options) error {
+	var rec *record
+	var err error
+	switch mode {
+	case "":
+		rec, err = measureOwn(o)
+	case "peers":
+		rec, err = measurePeers(o)
+	case "growth":
+		rec, err = measureGrowth(o)
+	case "report":
+		return writeReport(o.folder)
+	default:
+		return fmt.Errorf("there is no %q; there are peers, growth and report", mode)
+	}
+	if rec == nil {
 		return err
 	}
-	defer s.Stop()
-	var done []measured
-	for name := range strings.SplitSeq(o.tests, ",") {
-		test := tests[name]
-		if test == nil {
-			return fmt.Errorf("there is no test %q; there are %s", name, strings.Join(standard, ", "))
-		}
-		m := measured{name: name}
-		for range o.runs {
-			r, err := test(s)
-			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			line, err := json.Marshal(r)
-			if err != nil {
-				return err
-			}
-			fmt.Printf("%-12s %s\n", name, line)
-			m.runs = append(m.runs, r)
-		}
-		done = append(done, m)
-	}
+	rec.Note = o.note
 	fmt.Println()
-	fmt.Print(table(done))
-	if o.markdown == "" {
-		return nil
+	fmt.Print(rec.section())
+	if !o.keep {
+		return err
 	}
-	return os.WriteFile(o.markdown, []byte(report(s, done, o)), 0o644)
+	return errors.Join(err, rec.save(o.folder), writeReport(o.folder))
+}
+
+// measureOwn measures a Trạm, or the server that a file describes.
+func measureOwn(o options) (*record, error) {
+	list, unknown := chosen(o.tests, o.large)
+	if unknown != "" {
+		return nil, fmt.Errorf("there is no test %q", unknown)
+	}
+	var s *Server
+	var err error
+	if o.server != "" {
+		s, err = readServer(o.server)
+	} else {
+		s, err = openTram(o)
+	}
+	if err != nil {
+		return nil, err
+	}
+	rec := newRecord("own", or(o.rounds, 3), s)
+	err = rec.measureAll(list, []*Server{s})
+	return rec, errors.Join(err, s.remove())
+}
+
+// measurePeers measures Trạm and its peer in turn: one runs at a time, each test A B A B.
+func measurePeers(o options) (*record, error) {
+	list, unknown := chosen(o.tests, true)
+	if unknown != "" {
+		return nil, fmt.Errorf("there is no test %q", unknown)
+	}
+	peer, err := openPair(o)
+	if err != nil {
+		return nil, err
+	}
+	own, err := openTram(o)
+	if err != nil {
+		return nil, errors.Join(err, peer.remove())
+	}
+	both := []*Server{own, peer}
+	rec := newRecord("peers", or(o.rounds, 2), both...)
+	err = rec.measureAll(list, both)
+	return rec, errors.Join(err, own.remove(), peer.remove())
+}
+
+func or(n, fallback int) int {
+	if n > 0 {
+		return n
+	}
+	return fallback
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 const clockTick = 100 // USER_HZ of Linux
@@ -13,7 +15,9 @@ const clockTick = 100 // USER_HZ of Linux
 // tree returns the server's processes: the roots and all their descendants.
 func (s *Server) tree() map[int]bool {
 	roots := s.PIDs
-	if b, err := os.ReadFile(s.PIDFile); err == nil {
+	if s.life != nil {
+		roots = s.life.pids()
+	} else if b, err := os.ReadFile(s.PIDFile); err == nil {
 		roots = nil
 		for _, w := range strings.Fields(string(b)) {
 			if pid, err := strconv.Atoi(w); err == nil {
@@ -87,5 +91,41 @@ func (s *Server) pss() float64 {
 		}
 		f.Close()
 	}
+	return total
+}
+
+// written is how many bytes the server's processes have had written to disk so far. It counts what
+// running processes caused: use it where none ends meanwhile.
+func (s *Server) written() float64 {
+	total := 0.0
+	for pid := range s.tree() {
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/io")
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			if rest, ok := strings.CutPrefix(line, "write_bytes: "); ok {
+				n, _ := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+				total += n
+			}
+		}
+	}
+	return total
+}
+
+// diskUse is how many bytes a folder takes on its disk.
+func diskUse(dir string) float64 {
+	total := 0.0
+	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // a file that was just removed
+		}
+		if info, err := d.Info(); err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok {
+				total += float64(st.Blocks) * 512
+			}
+		}
+		return nil
+	})
 	return total
 }

@@ -18,17 +18,22 @@ import (
 type sink struct {
 	listener net.Listener
 	mu       sync.Mutex
+	sessions map[net.Conn]bool // nil: closed
 	seen     map[string]int
-	total    int
-	last     time.Time
+	altered  int
+	arrivals []time.Time
+	// expect returns the text that a message with this id ends in; it is told what came.
+	expect func(id string, got []byte) []byte
+	gate   chan struct{} // greets nobody before it is closed; nil: open
 }
 
-func openSink(addr string) (*sink, error) {
+// openSink listens at addr; with a gate, nobody is greeted before that is closed.
+func openSink(addr string, gate chan struct{}) (*sink, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	k := &sink{listener: l, seen: map[string]int{}}
+	k := &sink{listener: l, seen: map[string]int{}, sessions: map[net.Conn]bool{}, gate: gate}
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -41,12 +46,45 @@ func openSink(addr string) (*sink, error) {
 	return k, nil
 }
 
-func (k *sink) close() { k.listener.Close() }
+// close ends the sessions too: the server keeps some open for its next message, which would go to a
+// sink that nobody asks any more.
+func (k *sink) close() {
+	k.listener.Close()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for c := range k.sessions {
+		c.Close()
+	}
+	k.sessions = nil
+}
+
+// enter notes a session; it is false when the sink is closed.
+func (k *sink) enter(c net.Conn) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.sessions != nil {
+		k.sessions[c] = true
+	}
+	return k.sessions != nil
+}
+
+func (k *sink) leave(c net.Conn) {
+	c.Close()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.sessions, c)
+}
 
 func (k *sink) session(c net.Conn) {
-	defer c.Close()
+	defer k.leave(c)
+	if !k.enter(c) {
+		return
+	}
 	r := bufio.NewReaderSize(c, 64<<10)
 	say := func(s string) { io.WriteString(c, s+"\r\n") }
+	if k.gate != nil {
+		<-k.gate
+	}
 	say("220 sink.test ESMTP")
 	for {
 		c.SetDeadline(time.Now().Add(5 * time.Minute))
@@ -73,80 +111,133 @@ func (k *sink) session(c net.Conn) {
 }
 
 func (k *sink) take(r *bufio.Reader) bool {
-	id, header := "", true
+	var text bytes.Buffer
 	for {
 		line, err := r.ReadSlice('\n')
-		if err == bufio.ErrBufferFull {
-			continue
-		}
-		if err != nil {
+		if err != nil && err != bufio.ErrBufferFull {
 			return false
 		}
 		if string(line) == ".\r\n" {
 			break
 		}
-		if len(line) == 2 {
-			header = false
-		}
-		if rest, ok := bytes.CutPrefix(line, []byte("X-Bench-Id: ")); ok && header {
-			id = string(bytes.TrimSpace(rest))
-		}
+		text.Write(bytes.TrimPrefix(line, []byte("."))) // only a line that was stuffed begins with one
 	}
+	_, rest, _ := bytes.Cut(text.Bytes(), []byte("\r\nX-Bench-Id: "))
+	id, _, _ := bytes.Cut(rest, []byte("\r\n"))
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.seen[id]++
-	k.total++
-	k.last = time.Now()
+	k.seen[string(id)]++
+	k.arrivals = append(k.arrivals, time.Now())
+	if k.expect != nil && !bytes.HasSuffix(text.Bytes(), k.expect(string(id), text.Bytes())) {
+		k.altered++
+	}
 	return true
 }
 
 func (k *sink) count() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.total
+	return len(k.arrivals)
 }
 
-// relay submits a thousand messages with AUTH and STARTTLS to twenty domains elsewhere, and waits
-// until the sink has them.
-func relay(s *Server) (Result, error) {
-	const domains = 20
-	if s.sink == nil {
-		var err error
-		if s.sink, err = openSink(s.Sink); err != nil {
-			return nil, err
+// outgoing is a load of submissions to twenty domains elsewhere.
+type outgoing struct {
+	smtpLoad
+	run string
+}
+
+func newOutgoing(n int) outgoing {
+	return outgoing{smtpLoad{messages: n, mix: sizes4k}, "s" + strconv.FormatInt(time.Now().UnixNano(), 36)}
+}
+
+func (o outgoing) rcpt(seq int) string { return fmt.Sprintf("rcpt%d@dest%d.test", seq, seq%20+1) }
+
+// text is what the message of an id ends in; its head may have been completed and signed on the way.
+func (o outgoing) text(id string, got []byte) []byte {
+	seq, err := strconv.Atoi(strings.TrimPrefix(id, o.run+"."))
+	if err != nil {
+		return []byte("no message of this load has the id " + id)
+	}
+	_, from, _ := bytes.Cut(got, []byte("\r\nFrom: ")) // the sender is the session's, its length counts
+	from, _, _ = bytes.Cut(from, []byte("\r\n"))
+	return parcel(o.run, seq, o.mix[seq%len(o.mix)], string(from), o.rcpt(seq))
+}
+
+// send submits with AUTH and STARTTLS.
+func (o outgoing) send(s *Server, ack *latency) (map[int]sent, error) {
+	login := func(worker int) (string, string, string) { return s.user(worker), s.Password, s.user(worker) }
+	acked, _, err := o.inject(s.target(s.Submit, wire.StartTLS), login, o.rcpt, o.run, ack)
+	return acked, err
+}
+
+// check compares what the sink has with what was acknowledged.
+func (o outgoing) check(k *sink, acked map[int]sent, r Result) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	lost, doubled := 0, 0
+	for seq := range acked {
+		switch n := k.seen[fmt.Sprintf("%s.%d", o.run, seq)]; {
+		case n == 0:
+			lost++
+		case n > 1:
+			doubled++
 		}
 	}
-	load := smtpLoad{messages: 1000, mix: sizes4k}
-	run := "s" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	rcpt := func(seq int) string { return fmt.Sprintf("rcpt%d@dest%d.test", seq, seq%domains+1) }
-	login := func(worker int) (string, string, string) { return s.user(worker), s.Password, s.user(worker) }
+	r["lost"], r["doubled"], r["altered"] = float64(lost), float64(doubled), float64(k.altered)
+	if lost+doubled+k.altered > 0 {
+		return fmt.Errorf("of %d messages %d are lost, %d came more than once, %d altered", len(acked), lost,
+			doubled, k.altered)
+	}
+	return nil
+}
+
+// warm logs each user in, so that what follows does not measure the hashing of passwords.
+func warm(s *Server) error {
+	for u := range min(s.Users, people) {
+		c, err := wire.DialSMTP(s.target(s.Submit, wire.StartTLS), s.user(u), s.Password)
+		if err != nil {
+			return fmt.Errorf("log in as %s: %w", s.user(u), err)
+		}
+		c.Quit()
+	}
+	return nil
+}
+
+// relay submits messages and waits until the sink has them.
+func relay(s *Server, n int) (Result, error) {
+	k, err := openSink(s.Sink, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer k.close()
+	if err := warm(s); err != nil {
+		return nil, err
+	}
+	load := newOutgoing(n)
+	k.expect = load.text
 	var ack latency
-	before := s.sink.count()
 	cpu, start := s.cpu(), time.Now()
-	acked, _, err := load.inject(s.target(s.Submit, wire.StartTLS), login, rcpt, run, &ack)
+	acked, err := load.send(s, &ack)
 	if err != nil {
 		return nil, err
 	}
 	accepted := time.Since(start)
-	err = until(3*time.Minute, func() (bool, error) { return s.sink.count()-before >= len(acked), nil })
+	err = until(3*time.Minute, func() (bool, error) { return k.count() >= len(acked), nil })
 	if err != nil {
-		return nil, fmt.Errorf("the sink has %d of %d: %w", s.sink.count()-before, len(acked), err)
+		return nil, fmt.Errorf("the sink has %d of %d: %w", k.count(), len(acked), err)
 	}
-	s.sink.mu.Lock()
-	defer s.sink.mu.Unlock()
+	k.mu.Lock()
+	last := k.arrivals[len(acked)-1]
+	k.mu.Unlock()
 	r := Result{
+		"messages":       float64(len(acked)),
 		"accepted_per_s": float64(len(acked)) / accepted.Seconds(),
-		"relayed_per_s":  float64(len(acked)) / s.sink.last.Sub(start).Seconds(),
+		"relayed_per_s":  float64(len(acked)) / last.Sub(start).Seconds(),
 		"cpu_s_per_1k":   (s.cpu() - cpu) / float64(len(acked)) * 1000,
 	}
 	ack.into(r, "ack")
-	for seq := range acked {
-		switch n := s.sink.seen[fmt.Sprintf("%s.%d", run, seq)]; {
-		case n == 0:
-			r["lost"]++
-		case n > 1:
-			r["doubled"]++
-		}
+	if err := s.settle(r, cpu, len(acked)); err != nil {
+		return nil, err
 	}
-	return r, nil
+	return r, load.check(k, acked, r)
 }

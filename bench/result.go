@@ -2,12 +2,8 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"math"
-	"os/exec"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -40,52 +36,6 @@ func (l *latency) into(r Result, name string) {
 	r[name+"_p50_ms"], r[name+"_p99_ms"] = at(0.5), at(0.99)
 }
 
-type measured struct {
-	name string
-	runs []Result
-}
-
-// stat returns the median and the extremes of a figure.
-func (m measured) stat(key string) (least, median, most float64) {
-	var v []float64
-	for _, r := range m.runs {
-		if x, ok := r[key]; ok {
-			v = append(v, x)
-		}
-	}
-	slices.Sort(v)
-	if len(v) == 0 {
-		return 0, 0, 0
-	}
-	return v[0], v[len(v)/2], v[len(v)-1]
-}
-
-func (m measured) keys() []string {
-	all := map[string]bool{}
-	for _, r := range m.runs {
-		for k := range r {
-			all[k] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(all))
-}
-
-func table(done []measured) string {
-	var b strings.Builder
-	b.WriteString("| test | figure | median | least | most |\n| --- | --- | ---: | ---: | ---: |\n")
-	for _, m := range done {
-		for i, k := range m.keys() {
-			name := m.name
-			if i > 0 {
-				name = ""
-			}
-			least, median, most := m.stat(k)
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", name, k, figure(median), figure(least), figure(most))
-		}
-	}
-	return b.String()
-}
-
 // figure prints three significant digits.
 func figure(v float64) string {
 	switch a := math.Abs(v); {
@@ -98,18 +48,3 @@ func figure(v float64) string {
 	}
 	return fmt.Sprintf("%.3f", v)
 }
-
-func report(s *Server, done []measured, o options) string {
-	kernel, _ := exec.Command("uname", "-sr").Output()
-	var b strings.Builder
-	fmt.Fprintf(&b, "# Results of `make bench`\n\n%s, %s: %d cores, %s, %s. %d runs of each test; generator and "+
-		"server share the cores.\n\n", s.Name, time.Now().Format("2006-01-02"), runtime.NumCPU(),
-		strings.TrimSpace(string(kernel)), runtime.Version(), o.runs)
-	b.WriteString(notes)
-	b.WriteString(table(done))
-	return b.String()
-}
-
-const notes = "`cpu_s_per_1k` is the server's user and system time in seconds for 1,000 messages or operations. A message " +
-	"counts as delivered when it is in its\nmailbox, on disk, with its `250` sent; every one is then read back over IMAP and " +
-	"compared (`lost`, `doubled`, `altered`).\nMachines are shared and noisy: compare ratios within one run.\n\n"

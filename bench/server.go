@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bufio"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,117 +30,103 @@ type Server struct {
 	Start    string // command that starts it again, for the startup test
 	Spread   bool   // dial from many loopback addresses, for servers that limit connections by address
 
-	cmd  *exec.Cmd
-	args []string
-	dir  string
-	sink *sink
-	dial int
+	Version  string
+	Settings []string
+	Durable  string // what is on disk when a message is acknowledged
+
+	life  life    // nil: it runs already, and is left alone
+	scale float64 // of the amounts of work; 1 as documented
+	dials atomic.Int64
 }
 
-func openServer(o options) (*Server, error) {
-	if o.server != "" {
-		b, err := os.ReadFile(o.server)
-		if err != nil {
-			return nil, err
-		}
-		s := &Server{}
-		return s, json.Unmarshal(b, s)
-	}
-	return startTram(o)
+// life is how a server of our own lives: it is started for each measurement and ended after it, so
+// that one stands alone on the machine and all meet a fresh process.
+type life interface {
+	// start starts it; the words of wrap stand before its command. It may return before it answers.
+	start(wrap ...string) error
+	stop(ctx context.Context) error
+	pids() []int
+	folder() string // everything that it keeps
+	log() string    // the end of what it wrote, for an error message
 }
 
-// startTram starts a demo server in a folder of its own and makes its accounts.
-func startTram(o options) (*Server, error) {
-	base, err := strconv.Atoi(o.base)
-	if err != nil {
-		return nil, fmt.Errorf("port base %q: %w", o.base, err)
-	}
-	dir, err := os.MkdirTemp("", "tram-bench-")
+func readServer(file string) (*Server, error) {
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	at := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", base+port) }
-	s := &Server{
-		Name: "tram", SMTP: at(25), Submit: at(587), IMAP: at(143), IMAPS: at(993),
-		Domain: "example.test", Users: 10, Password: "benchpass-1234", Sink: at(600), dir: dir,
-	}
-	s.args = []string{
-		o.tram, "demo", "--measure", "--data", filepath.Join(dir, "data"),
-		"--port-base", o.base, "--smarthost", s.Sink,
-	}
-	if err := s.startProcess(); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	for i := range s.Users {
-		add := exec.Command(o.tram, "account", "add", s.user(i), "--password-stdin",
-			"--data", filepath.Join(dir, "data"))
-		add.Stdin = strings.NewReader(s.Password + "\n")
-		if out, err := add.CombinedOutput(); err != nil {
-			s.Stop()
-			return nil, fmt.Errorf("add account: %w: %s", err, out)
-		}
+	s := &Server{scale: 1}
+	if err := json.Unmarshal(b, s); err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
 	}
 	return s, nil
 }
 
-// startProcess starts the server and waits until it says that it is ready.
-func (s *Server) startProcess() error {
-	s.cmd = exec.Command(s.args[0], s.args[1:]...)
-	log, err := os.Create(filepath.Join(s.dir, "log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	s.cmd.Stderr = log
-	out, err := s.cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	s.PIDs = []int{s.cmd.Process.Pid}
-	sc := bufio.NewScanner(out)
-	for sc.Scan() {
-		if strings.TrimSpace(sc.Text()) == "ready" {
-			go func() {
-				for sc.Scan() { // keep the pipe empty
-				}
-			}()
-			return nil
-		}
-	}
-	return fmt.Errorf("the server ended before it was ready: see %s", log.Name())
-}
+// stopTime bounds how long a server may take to end.
+const stopTime = time.Minute
 
-// Stop ends the server that was started, and removes its folder.
-func (s *Server) Stop() error {
-	if s.sink != nil {
-		s.sink.close()
-	}
-	if s.cmd == nil {
+// up starts the server and waits until it answers.
+func (s *Server) up(wrap ...string) error {
+	if s.life == nil {
 		return nil
 	}
-	s.cmd.Process.Signal(terminate)
-	err := s.cmd.Wait()
-	return errors.Join(err, os.RemoveAll(s.dir))
+	if err := s.life.start(wrap...); err != nil {
+		return fmt.Errorf("start %s: %w", s.Name, err)
+	}
+	err := until(time.Minute, func() (bool, error) { return s.greetsSMTP() == nil && s.greetsIMAP() == nil, nil })
+	if err != nil {
+		err = fmt.Errorf("%s does not answer: %w\n%s", s.Name, err, s.life.log())
+		s.down()
+	}
+	return err
+}
+
+// down ends it.
+func (s *Server) down() error {
+	if s.life == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	return s.life.stop(ctx)
+}
+
+func (s *Server) greetsSMTP() error {
+	c, err := wire.DialSMTP(s.target(s.SMTP, wire.Clear), "", "")
+	if err == nil {
+		c.Close()
+	}
+	return err
+}
+
+func (s *Server) greetsIMAP() error {
+	c, err := wire.DialIMAP(s.target(s.IMAP, wire.Clear), "", "")
+	if err == nil {
+		c.Close()
+	}
+	return err
 }
 
 func (s *Server) user(i int) string {
 	return fmt.Sprintf("user%d@%s", i%s.Users+1, s.Domain)
 }
 
+// count scales an amount of work.
+func (s *Server) count(n int) int { return max(int(float64(n)*s.scale), 10) }
+
 // target returns a port with the source addresses that the server needs.
 func (s *Server) target(addr string, sec wire.Security) wire.Target {
 	t := wire.Target{Addr: addr, Security: sec}
 	if s.Spread {
-		s.dial++
-		i := s.dial
-		t.Source = func() net.Addr {
-			return &net.TCPAddr{IP: net.IPv4(127, byte(1+i/32%250), byte(i%32*8), byte(1+i/8000%250))}
-		}
+		t.Source = s.source
 	}
 	return t
+}
+
+// source is a loopback address, another for each few connections.
+func (s *Server) source() net.Addr {
+	i := s.dials.Add(1)
+	return &net.TCPAddr{IP: net.IPv4(127, byte(1+i/32%250), byte(i%32*8), byte(1+i/8000%250))}
 }
 
 func (s *Server) imap(user int) (*wire.IMAP, error) {
@@ -162,9 +144,66 @@ func until(limit time.Duration, ok func() (bool, error)) error {
 		if time.Now().After(end) {
 			return fmt.Errorf("not after %v", limit)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// terminate ends a server as an operator does.
-const terminate = syscall.SIGTERM
+// A server counts as quiet when it used next to no CPU for quietFor: longer than the two seconds
+// after which Trạm looks for new text to index.
+const (
+	quietStep = 250 * time.Millisecond
+	quietFor  = 2250 * time.Millisecond
+	quietMost = 0.015 // seconds of CPU in one step: the kernel counts hundredths
+)
+
+// quiet waits until the server has done what it does in the background, and returns how long after
+// the call it last worked.
+func (s *Server) quiet(limit time.Duration) (time.Duration, error) {
+	begun := time.Now()
+	busy, cpu := begun, s.cpu()
+	for time.Since(busy) < quietFor {
+		if time.Since(begun) > limit {
+			return 0, fmt.Errorf("%s is still busy after %v", s.Name, limit)
+		}
+		time.Sleep(quietStep)
+		now := s.cpu()
+		if now-cpu > quietMost {
+			busy = time.Now()
+		}
+		cpu = now
+	}
+	return busy.Sub(begun), nil
+}
+
+// settled waits until a server of our own is quiet.
+func (s *Server) settled() error {
+	if s.life == nil {
+		return nil // others may be at work on it
+	}
+	_, err := s.quiet(10 * time.Minute)
+	return err
+}
+
+// settle waits until the server is quiet and enters what n pieces of work cost altogether since the
+// CPU stood at cpu: an index that is fed in the background is not left out.
+func (s *Server) settle(r Result, cpu float64, n int) error {
+	took, err := s.quiet(5 * time.Minute)
+	if err != nil {
+		return err
+	}
+	r["cpu_settled_s_per_1k"] = (s.cpu() - cpu) / float64(n) * 1000
+	r["settle_s"] = took.Seconds()
+	return nil
+}
+
+// raiseFiles lets this process and its children open many files; what is not allowed is not raised.
+func raiseFiles() {
+	const enough = 65536
+	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: enough, Max: enough}) == nil {
+		return
+	}
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) == nil {
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: l.Max, Max: l.Max})
+	}
+}

@@ -12,17 +12,25 @@ import (
 	"tram/bench/wire"
 )
 
-const (
-	sessions = 10
-	stranger = "sender@load.test"
-)
+const stranger = "sender@load.test"
 
 // smtpLoad is a number of messages sent over ten sessions.
 type smtpLoad struct {
 	messages int
 	mix      []int
-	perConn  bool // a connection for each message
-	startTLS bool
+	sessions int    // 0: ten
+	perConn  bool   // a connection for each message
+	startTLS bool   //
+	users    []int  // the recipients in turn; nil: all
+	keep     bool   // what was delivered stays in the mailboxes
+	done     func() // is called when all is delivered, before anything else is asked of the server
+}
+
+func (l smtpLoad) user(s *Server, seq int) int {
+	if l.users == nil {
+		return seq % s.Users
+	}
+	return l.users[seq%len(l.users)]
 }
 
 // sent is what was acknowledged: message number to recipient and size.
@@ -40,7 +48,10 @@ func (l smtpLoad) inject(
 	acked := map[int]sent{}
 	var errs []error
 	var wg sync.WaitGroup
-	for w := range sessions {
+	if l.sessions == 0 {
+		l.sessions = 10
+	}
+	for w := range l.sessions {
 		wg.Go(func() {
 			user, password, from := login(w)
 			err := l.session(t, user, password, &next, func(s *wire.SMTP, seq int) error {
@@ -53,7 +64,7 @@ func (l smtpLoad) inject(
 				ack.add(took)
 				bytes.Add(int64(len(msg)))
 				mu.Lock()
-				acked[seq] = sent{user: seq, size: size}
+				acked[seq] = sent{size: size}
 				mu.Unlock()
 				return nil
 			})
@@ -107,30 +118,43 @@ func (l smtpLoad) session(
 type inbox struct {
 	conn *wire.IMAP
 	box  wire.Box
+	want int // messages that were acknowledged for it
 }
 
-func openInboxes(s *Server) ([]inbox, error) {
-	all := make([]inbox, s.Users)
-	for u := range all {
+// openInboxes opens those that the load goes to.
+func openInboxes(s *Server, l smtpLoad) (map[int]*inbox, error) {
+	all := map[int]*inbox{}
+	for seq := range max(s.Users, len(l.users)) {
+		u := l.user(s, seq)
+		if all[u] != nil {
+			continue
+		}
 		c, err := s.imap(u)
 		if err != nil {
-			return nil, err
+			return all, fmt.Errorf("log in as %s: %w", s.user(u), err)
 		}
-		box, err := c.Select("INBOX", "")
-		if err != nil {
-			return nil, err
+		all[u] = &inbox{conn: c}
+		if all[u].box, err = c.Select("INBOX", ""); err != nil {
+			return all, err
 		}
-		all[u] = inbox{conn: c, box: box}
 	}
 	return all, nil
 }
 
+func closeInboxes(all map[int]*inbox) {
+	for _, b := range all {
+		b.conn.Close()
+	}
+}
+
+// smtpIn sends a load, waits until it is in the mailboxes, and reads it back.
 func smtpIn(s *Server, l smtpLoad) (Result, error) {
 	security := wire.Clear
 	if l.startTLS {
 		security = wire.StartTLS
 	}
-	boxes, err := openInboxes(s)
+	boxes, err := openInboxes(s, l)
+	defer closeInboxes(boxes)
 	if err != nil {
 		return nil, err
 	}
@@ -141,35 +165,45 @@ func smtpIn(s *Server, l smtpLoad) (Result, error) {
 	var ack latency
 	cpu, start := s.cpu(), time.Now()
 	anybody := func(int) (string, string, string) { return "", "", stranger }
-	acked, sentBytes, err := l.inject(s.target(s.SMTP, security), anybody, s.user, run, &ack)
+	rcpt := func(seq int) string { return s.user(l.user(s, seq)) }
+	acked, sentBytes, err := l.inject(s.target(s.SMTP, security), anybody, rcpt, run, &ack)
 	if err != nil {
 		return nil, err
 	}
 	accepted := time.Since(start)
-	if err := waitDelivered(s, boxes, acked); err != nil {
+	for seq, m := range acked {
+		m.user = l.user(s, seq)
+		acked[seq] = m
+		boxes[m.user].want++
+	}
+	if err := waitDelivered(s, boxes); err != nil {
 		return nil, err
 	}
 	delivered := time.Since(start)
+	if l.done != nil {
+		l.done()
+	}
 	r := Result{
-		"accepted":          float64(len(acked)),
-		"accepted_per_s":    float64(len(acked)) / accepted.Seconds(),
-		"accepted_mb_per_s": float64(sentBytes) / 1e6 / accepted.Seconds(),
-		"delivered_per_s":   float64(len(acked)) / delivered.Seconds(),
-		"cpu_s_per_1k":      (s.cpu() - cpu) / float64(len(acked)) * 1000,
+		"messages": float64(len(acked)), "bytes": float64(sentBytes),
+		"accepted_per_s":     float64(len(acked)) / accepted.Seconds(),
+		"delivered_per_s":    float64(len(acked)) / delivered.Seconds(),
+		"delivered_mb_per_s": float64(sentBytes) / 1e6 / delivered.Seconds(),
+		"cpu_s_per_1k":       (s.cpu() - cpu) / float64(len(acked)) * 1000,
 	}
 	ack.into(r, "ack")
-	return r, verify(s, boxes, acked, run, r)
+	if !l.keep {
+		if err := s.settle(r, cpu, len(acked)); err != nil {
+			return nil, err
+		}
+	}
+	return r, verify(s, l, boxes, acked, run, r)
 }
 
-func waitDelivered(s *Server, boxes []inbox, acked map[int]sent) error {
-	want := make([]int, s.Users)
-	for _, m := range acked {
-		want[m.user%s.Users]++
-	}
+func waitDelivered(s *Server, boxes map[int]*inbox) error {
 	for u, b := range boxes {
-		err := until(2*time.Minute, func() (bool, error) {
+		err := until(3*time.Minute, func() (bool, error) {
 			now, err := b.conn.Select("INBOX", "")
-			return now.Exists-b.box.Exists >= want[u], err
+			return now.Exists-b.box.Exists >= b.want, err
 		})
 		if err != nil {
 			return fmt.Errorf("wait for the mail of %s: %w", s.user(u), err)
@@ -178,11 +212,14 @@ func waitDelivered(s *Server, boxes []inbox, acked map[int]sent) error {
 	return nil
 }
 
-// verify reads what arrived, compares it, and removes it.
-func verify(s *Server, boxes []inbox, acked map[int]sent, run string, r Result) error {
+// verify reads what arrived and compares it. What is not to stay is removed.
+func verify(s *Server, l smtpLoad, boxes map[int]*inbox, acked map[int]sent, run string, r Result) error {
 	seen := map[int]int{}
 	altered, strange := 0, 0
 	for u, b := range boxes {
+		if b.want == 0 {
+			continue
+		}
 		err := b.conn.Do(func(resp wire.Response) {
 			if len(resp.Literals) == 0 || wire.Number(resp.Text, "UID ") < b.box.UIDNext {
 				return // n:* names the last message even when it is older
@@ -190,26 +227,24 @@ func verify(s *Server, boxes []inbox, acked map[int]sent, run string, r Result) 
 			raw := resp.Literals[0]
 			seq, ok := idOf(raw, run)
 			m, sent := acked[seq]
-			if !ok || !sent || m.user%s.Users != u {
+			if !ok || !sent || m.user != u {
 				strange++
 				return
 			}
 			seen[seq]++
 			// Servers put trace fields on top: the message must end in ours.
-			if !bytes.HasSuffix(raw, parcel(run, seq, m.size, stranger, s.user(seq))) {
+			if !bytes.HasSuffix(raw, parcel(run, seq, m.size, stranger, s.user(u))) {
 				altered++
 			}
 		}, fmt.Sprintf("UID FETCH %d:* (BODY.PEEK[])", max(b.box.UIDNext, 1)))
+		if err == nil && !l.keep {
+			err = errors.Join(
+				b.conn.Do(nil, fmt.Sprintf(`UID STORE %d:* +FLAGS.SILENT (\Deleted)`, max(b.box.UIDNext, 1))),
+				b.conn.Do(nil, "EXPUNGE"))
+		}
 		if err != nil {
 			return err
 		}
-		if err := b.conn.Do(nil, `STORE 1:* +FLAGS.SILENT (\Deleted)`); err == nil {
-			err = b.conn.Do(nil, "EXPUNGE")
-		}
-		if err != nil {
-			return err
-		}
-		b.conn.Logout()
 	}
 	lost, doubled := 0, 0
 	for seq := range acked {
@@ -222,6 +257,10 @@ func verify(s *Server, boxes []inbox, acked map[int]sent, run string, r Result) 
 	}
 	r["lost"], r["doubled"] = float64(lost), float64(doubled)
 	r["altered"], r["strange"] = float64(altered), float64(strange)
+	if lost+doubled+altered+strange > 0 {
+		return fmt.Errorf("of %d messages %d are lost, %d there more than once, %d altered; %d are strange",
+			len(acked), lost, doubled, altered, strange)
+	}
 	return nil
 }
 
