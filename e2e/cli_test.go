@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -37,6 +38,9 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 //	mail FROM TO ID         hands in a letter on port 25
 //	submit USER PASSWORD TO ID   and on port 465
 //	login USER PASSWORD     logs in over IMAP; "! login" wants that refused
+//	killed                  ends the server as a power cut does
+//	flip FOLDER PATTERN     turns one bit in the middle of the largest file of the folder whose name matches
+//	cut FOLDER PATTERN      takes the last third of that file away
 //	newpassword NAME        sets a variable to the password that standard output shows
 func TestCommands(t *testing.T) {
 	t.Parallel()
@@ -60,8 +64,34 @@ func TestCommands(t *testing.T) {
 			"submit":      words(4, scriptSubmit),
 			"login":       scriptLogin,
 			"newpassword": words(1, scriptPassword),
+			"killed":      words(0, func(ts *testscript.TestScript, _ []string) { house(ts).kill(syscall.SIGKILL) }),
+			"flip": words(2, func(ts *testscript.TestScript, args []string) {
+				spoil(ts, args, func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
+			}),
+			"cut": words(2, func(ts *testscript.TestScript, args []string) {
+				spoil(ts, args, func(b []byte) []byte { return b[:2*len(b)/3] })
+			}),
 		},
 	})
+}
+
+// spoil changes the largest file of a folder whose name matches.
+func spoil(ts *testscript.TestScript, args []string, change func([]byte) []byte) {
+	paths, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), args[1]))
+	ts.Check(err)
+	path, most := "", int64(-1)
+	for _, p := range paths {
+		if info, err := os.Stat(p); err == nil && info.Size() > most {
+			path, most = p, info.Size()
+		}
+	}
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	end := len(b)
+	for end > 0 && b[end-1] == 0 { // a log is made longer than what is in it
+		end--
+	}
+	ts.Check(os.WriteFile(path, append(change(b[:end:end]), b[end:]...), 0o600))
 }
 
 func house(ts *testscript.TestScript) *server { return ts.Value(houseKey).(*server) }

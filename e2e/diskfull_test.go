@@ -14,9 +14,9 @@ import (
 	"tram/bench/wire"
 )
 
-// onSmallDisk makes s run with its data on a tmpfs of 256 MiB. The file system is the process's own
-// and goes with it; from outside it is reached through /proc.
-func onSmallDisk(t *testing.T, s *server, file string) {
+// onSmallDisk makes s run with its data on a tmpfs of 256 MiB, or with what else options say. The
+// file system is the process's own and goes with it; from outside it is reached through /proc.
+func onSmallDisk(t *testing.T, s *server, file, options string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -32,7 +32,7 @@ func onSmallDisk(t *testing.T, s *server, file string) {
 		config = setLimit(config, key, value)
 	}
 	write(t, file, config)
-	const script = `mount -t tmpfs -o size=256m,mode=0700 tram "$1" && cp -a "$2/." "$1" && exec "$3" serve --config "$4"`
+	const script = `mount -t tmpfs -o "$5,mode=0700" tram "$1" && cp -a "$2/." "$1" && exec "$3" serve --config "$4"`
 	// Made by setup on the ordinary disk, taken over to the small one.
 	made := s.dir + "-made"
 	if err := os.Rename(s.dir, made); err != nil {
@@ -45,7 +45,7 @@ func onSmallDisk(t *testing.T, s *server, file string) {
 	if os.Getuid() != 0 {
 		s.command = append(s.command, "--user", "--map-root-user")
 	}
-	s.command = append(s.command, "sh", "-c", script, "sh", s.dir, made, tramBinary, file)
+	s.command = append(s.command, "sh", "-c", script, "sh", s.dir, made, tramBinary, file, options)
 }
 
 // setLimit sets the first limit of that name; without one there is nothing to set.
@@ -122,7 +122,7 @@ func (f *filler) release(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	s, file := installed(t)
-	onSmallDisk(t, s, file)
+	onSmallDisk(t, s, file, "size=256m")
 	s.run()
 	s.dir = fmt.Sprintf("/proc/%d/root%s", s.cmd.Process.Pid, s.dir)
 	run(t, ownPassword+"\n", tramBinary, "account", "add", bob, "--password-stdin", "--config", file)

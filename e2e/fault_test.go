@@ -77,7 +77,10 @@ func TestKillAtRandom(t *testing.T) {
 	l := s.ledger(seed)
 	stop := load(l, 8, 3)
 	defer stop()
-	const rounds = 12
+	rounds := 12
+	if long() {
+		rounds = 1000
+	}
 	for range rounds {
 		s.waitAcked(l, 1+rnd.IntN(300))
 		s.kill(syscall.SIGKILL)
@@ -98,11 +101,17 @@ func TestKillAtSyscall(t *testing.T) {
 	s := start(t, "--measure")
 	l := s.ledger(rand.Uint64())
 	s.stop()
-	for _, at := range []string{
+	points := []string{
 		"fdatasync:signal=KILL:when=5", "fdatasync:signal=KILL:when=17", "fsync:signal=KILL:when=3",
 		"write:signal=KILL:when=90", "write:signal=KILL:when=141", "write:signal=KILL:when=333",
 		"renameat:signal=KILL:when=1", "unlinkat:signal=KILL:when=1",
-	} {
+	}
+	if long() {
+		for n := 1; n <= 500; n++ {
+			points = append(points, fmt.Sprintf("fsync,fdatasync,write,renameat,unlinkat:signal=KILL:when=%d", n))
+		}
+	}
+	for _, at := range points {
 		s.killedAt(strace, at, l)
 	}
 	s.start()
@@ -114,9 +123,34 @@ func TestKillAtSyscall(t *testing.T) {
 		len(r.Lost), len(r.Dup), len(r.Torn))
 }
 
+// TestSyncFails is D6: the disk refuses a sync. The server acknowledges nothing more and ends: what
+// the kernel has thrown away, no later sync brings back. What was acknowledged before is there.
+func TestSyncFails(t *testing.T) {
+	t.Parallel()
+	strace := need(t, "strace", "strace")
+	s := start(t, "--measure")
+	l := s.ledger(rand.Uint64())
+	stop := load(l, 2, 1)
+	s.waitAcked(l, 50)
+	stop()
+	s.stop()
+	calls := []int{2, 4, 6} // of one thread of many: strace counts for each
+	if long() {
+		calls = []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+	}
+	for _, n := range calls {
+		if !s.killedAt(strace, fmt.Sprintf("fdatasync:error=EIO:when=%d", n), l) {
+			t.Errorf("the server went on after sync %d had failed", n)
+		}
+	}
+	s.start()
+	r := s.compare(l)
+	t.Logf("%d failed syncs, %d acknowledged, %d unknown: lost %d", len(calls), r.Acked, r.Unknown, len(r.Lost))
+}
+
 // killedAt runs the server under strace with a fault injected, under load, until it dies or has
-// taken 100 messages without reaching the fault.
-func (s *server) killedAt(strace, inject string, l *ledger.Ledger) {
+// taken 100 messages without reaching the fault. It reports whether it died.
+func (s *server) killedAt(strace, inject string, l *ledger.Ledger) (died bool) {
 	s.t.Helper()
 	call, _, _ := strings.Cut(inject, ":")
 	s.cmd = exec.Command(strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+inject,
@@ -126,22 +160,24 @@ func (s *server) killedAt(strace, inject string, l *ledger.Ledger) {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	died := make(chan struct{})
-	go func() { s.cmd.Wait(); close(died) }()
+	ended := make(chan struct{})
+	go func() { s.cmd.Wait(); close(ended) }()
 	stop := load(l, 2, 1)
 	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
 	enough := make(chan struct{})
 	go func() { l.WaitAcked(ctx, 100); close(enough) }()
 	select {
-	case <-died:
+	case <-ended:
+		died = true
 	case <-enough:
 		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-		<-died
+		<-ended
 	}
 	cancel()
 	stop()
 	<-enough
 	s.cmd = nil
+	return died
 }
 
 var (

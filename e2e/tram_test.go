@@ -81,24 +81,43 @@ func (o *transcript) String() string {
 
 var nextBase atomic.Int64
 
-// freeBase returns a port base whose demo ports are free. Each call takes another thousand, below
-// the range from which the kernel takes ephemeral ports.
+// demoPorts are what `tram demo` listens on, less its base.
+var demoPorts = []int{25, 80, 110, 143, 443, 465, 587, 993, 995}
+
+// freeBase returns a port base whose demo ports are free, for this test alone. It stays below the
+// range from which the kernel takes ephemeral ports.
+//
+// Several runs of these tests may want ports at the same time. So a base is taken by listening on
+// the port that has its number, which no server uses, until the test ends: the demo's ports below it
+// may then be looked at, closed again and given to a server without another run taking them.
 func freeBase(t testing.TB) int {
 	t.Helper()
-	const first, blocks = 10_000, 22
-	for range 3 * blocks {
-		base := first + int(nextBase.Add(1)+int64(os.Getpid()))%blocks*1000
+	// Five bases share a thousand: no two of the demo's ports lie 4, 8, 12 or 16 apart.
+	const first, thousands, each, step = 10_000, 22, 5, 4
+	for range 3 * thousands * each {
+		n := int(nextBase.Add(1)+int64(os.Getpid())*7) % (thousands * each)
+		base := first + n%thousands*1000 + n/thousands*step
+		lock, err := listenLocal(base)
+		if err != nil {
+			continue
+		}
 		if portsFree(base) {
+			t.Cleanup(func() { lock.Close() })
 			return base
 		}
+		lock.Close()
 	}
 	t.Fatal("found no port base that is free")
 	return 0
 }
 
+func listenLocal(port int) (net.Listener, error) {
+	return net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+}
+
 func portsFree(base int) bool {
-	for _, p := range []int{25, 80, 110, 143, 443, 465, 587, 993, 995} {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+p))
+	for _, p := range demoPorts {
+		l, err := listenLocal(base + p)
 		if err != nil {
 			return false
 		}
@@ -107,18 +126,33 @@ func portsFree(base int) bool {
 	return true
 }
 
-// start runs `tram demo` with args in a new data directory and waits until it is ready.
+// start runs `tram demo` with args in a new data directory and waits until it is ready. A program
+// that knows nothing of freeBase may have taken one of the ports meanwhile: then others are tried.
 func start(t testing.TB, args ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: filepath.Join(t.TempDir(), "data"), base: freeBase(t), args: args}
-	s.run()
-	return s
+	s.cleanup()
+	const tries = 3
+	for n := 1; ; n++ {
+		err := s.tryStart()
+		if err == nil {
+			return s
+		}
+		if n == tries || !strings.Contains(s.out.String(), "another program has the port") {
+			t.Fatal(err)
+		}
+		s.base = freeBase(t)
+	}
 }
 
 // run starts s, and ends it with the test.
 func (s *server) run() {
 	s.t.Helper()
+	s.cleanup()
 	s.start()
+}
+
+func (s *server) cleanup() {
 	s.t.Cleanup(func() {
 		if s.cmd != nil {
 			s.kill(syscall.SIGKILL)
@@ -129,7 +163,16 @@ func (s *server) run() {
 	})
 }
 
+// start starts s and waits until it is ready.
 func (s *server) start() {
+	s.t.Helper()
+	if err := s.tryStart(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// tryStart is start for a server that may refuse: the error holds what it printed.
+func (s *server) tryStart() error {
 	s.t.Helper()
 	command := s.command
 	if command == nil {
@@ -164,10 +207,12 @@ func (s *server) start() {
 	}()
 	select {
 	case <-ready:
+		return nil
 	case err := <-s.done:
-		s.t.Fatalf("the server ended before it was ready: %v\n%s", err, s.out)
+		s.cmd = nil
+		return fmt.Errorf("the server ended before it was ready: %w\n%s", err, s.out)
 	case <-time.After(60 * time.Second):
-		s.t.Fatalf("the server was not ready after a minute:\n%s", s.out)
+		return fmt.Errorf("the server was not ready after a minute:\n%s", s.out)
 	}
 }
 
