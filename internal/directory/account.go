@@ -250,7 +250,8 @@ func (d *Directory) SetQuota(ctx context.Context, id AccountID, q Quota) error {
 }
 
 // RemoveAccount takes an account out of the directory and ends its sessions. Its mail is the
-// store's to remove; aliases that lead to it lead nowhere from now on. ErrNotFound.
+// store's to remove. Aliases lose it as a target, and those that led nowhere else are removed.
+// ErrNotFound.
 func (d *Directory) RemoveAccount(ctx context.Context, id AccountID) error {
 	err := d.update(kv.Freeing(ctx), false, func(t kv.Txn) error {
 		var rec accountRecord
@@ -259,6 +260,9 @@ func (d *Directory) RemoveAccount(ctx context.Context, id AccountID) error {
 		}
 		local, err := localKey(rec.Local)
 		if err != nil {
+			return fmt.Errorf("account %d: %w", id, err)
+		}
+		if err := dropTarget(t, name{rec.Domain, local}); err != nil {
 			return fmt.Errorf("account %d: %w", id, err)
 		}
 		return errors.Join(unclaim(t, rec.Domain, local),

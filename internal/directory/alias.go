@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/text/unicode/norm"
@@ -84,6 +85,48 @@ func (d *Directory) RemoveAlias(ctx context.Context, address string) error {
 		}
 		return errors.Join(t.Delete(row), unclaim(t, domain, local))
 	})
+}
+
+// dropTarget takes an address out of every alias that leads to it, and removes those that are left
+// without a target. It reads all aliases.
+func dropTarget(t kv.Txn, gone name) error {
+	prefix := key(kindAlias)
+	changed := map[string]aliasRecord{}
+	err := t.Scan(kv.Prefix(prefix), func(k, v []byte) error {
+		var rec aliasRecord
+		if err := json.Unmarshal(v, &rec); err != nil {
+			return nil // damaged, which a check finds
+		}
+		before := len(rec.Targets)
+		rec.Targets = slices.DeleteFunc(rec.Targets, func(target string) bool {
+			a, err := smtp.ParseAddress(target)
+			if err != nil {
+				return false
+			}
+			domain, local, err := keysOf(a)
+			return err == nil && (name{domain, local}) == gone
+		})
+		if len(rec.Targets) < before {
+			changed[string(k)] = rec
+		}
+		return nil
+	})
+	for k, rec := range changed {
+		if err != nil {
+			break
+		}
+		if len(rec.Targets) > 0 {
+			err = write(t, []byte(k), rec)
+			continue
+		}
+		domain, rest, cut := kv.TakeString([]byte(k)[len(prefix):])
+		local, _, cutLocal := kv.TakeString(rest)
+		err = errors.Join(cut, cutLocal)
+		if err == nil {
+			err = errors.Join(t.Delete([]byte(k)), unclaim(t, domain, local))
+		}
+	}
+	return err
 }
 
 // Aliases lists the aliases of a domain, of all with "", by domain and local part, the catch-all

@@ -154,6 +154,10 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	return d, nil
 }
 
+// Hashes returns how many password hashes were computed so far. Each takes limits.Auth.ArgonMemoryKiB,
+// which the collector may hold on to for minutes: a caller that sees no more of them can give it back.
+func (d *Directory) Hashes() int64 { return d.hasher.hashes.Load() }
+
 // Close ends the background work and saves the throttle's state. The database stays open.
 func (d *Directory) Close() error {
 	d.stop()
@@ -189,25 +193,26 @@ func deriveKeys(pepper []byte) (keys, error) {
 // was swapped or restored wrongly is not taken for everybody's wrong password. Only a new database
 // is written to: the server starts on a full disk too, so that people can delete.
 func (d *Directory) checkPepper(ctx context.Context) error {
-	known := false
-	err := d.o.DB.View(ctx, scope, func(r kv.Reader) error {
+	compare := func(r kv.Reader) error {
 		b, err := r.Get(key(kindPepper))
 		switch {
-		case errors.Is(err, kv.ErrNotFound):
-			return nil
 		case err != nil:
 			return fmt.Errorf("open directory: %w", err)
 		case !bytes.Equal(b, d.keys.check):
 			return errors.New("open directory: the pepper (secret key file) is not the one this " +
 				"database was made with; restore the key file that belongs to it")
 		}
-		known = true
 		return nil
-	})
-	if err != nil || known {
+	}
+	err := d.o.DB.View(ctx, scope, compare)
+	if !errors.Is(err, kv.ErrNotFound) {
 		return err
 	}
 	return d.o.DB.Update(ctx, scope, func(t kv.Txn) error {
+		// Another process may have been quicker.
+		if err := compare(t); !errors.Is(err, kv.ErrNotFound) {
+			return err
+		}
 		return t.Set(key(kindPepper), d.keys.check)
 	})
 }

@@ -620,3 +620,29 @@ func (h house) dump() string {
 	}
 	return b.String()
 }
+
+// TestRemovedAccountLeavesAliases: nothing leads to an account that is gone, and what led nowhere else
+// is gone with it.
+func TestRemovedAccountLeavesAliases(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := open(t, nil)
+	h.domain("example.test")
+	bob := h.account("bob@example.test")
+	h.account("carol@example.test")
+	h.alias("both@example.test", "Bob@example.test", "carol@example.test", "x@elsewhere.test")
+	h.alias("just@example.test", "bob@example.test")
+	h.alias("@example.test", "BOB@example.test")
+	if err := h.RemoveAccount(ctx, bob.ID); err != nil {
+		t.Fatal(err)
+	}
+	left, err := h.Aliases(ctx, "")
+	if err != nil || len(left) != 1 || left[0].Address != "both@example.test" || len(left[0].Targets) != 2 {
+		t.Fatalf("aliases %+v, %v", left, err)
+	}
+	if found := h.found(); len(found) > 0 {
+		t.Errorf("check finds %+v", found)
+	}
+	h.alias("just@example.test", "carol@example.test") // the name is free again
+	h.alias("@example.test", "carol@example.test")
+}

@@ -95,7 +95,8 @@ type hasher struct {
 	pepper []byte
 	slots  chan struct{}
 	queued atomic.Int64
-	ran    func() // tests count the work: called for each hash
+	hashes atomic.Int64 // begun so far
+	ran    func()       // tests count the work: called for each hash
 }
 
 func newHasher(l limits.Auth, pepper []byte) *hasher {
@@ -131,6 +132,7 @@ func (h *hasher) tag(ctx context.Context, password string, p phc) ([]byte, error
 		return nil, err
 	}
 	defer release()
+	h.hashes.Add(1)
 	h.ran()
 	mac := hmac.New(sha256.New, h.pepper)
 	mac.Write([]byte(password))

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 
 	"tram/internal/clock"
@@ -24,6 +25,11 @@ var jobs = []job{
 	}},
 	{"text index", 2 * time.Second, 2 * time.Second,
 		func(s *Server, ctx context.Context) error { return s.Store.IndexText(ctx) }},
+	{"memory of password hashes", 3 * time.Second, 3 * time.Second,
+		func(s *Server, _ context.Context) error {
+			s.freeHashes()
+			return nil
+		}},
 	{"rest", 5 * time.Minute, 5 * time.Minute, func(s *Server, _ context.Context) error {
 		s.Store.Rest()
 		s.Blobs.Rest()
@@ -38,6 +44,17 @@ var jobs = []job{
 		}},
 	{"trace retention", 3 * time.Minute, 6 * time.Hour,
 		func(s *Server, ctx context.Context) error { return s.Trace.Prune(ctx) }},
+}
+
+// freeHashes gives the memory of password hashes back to the machine when a burst of log-ins is over:
+// 64 MiB a hash, which would else stay with the process for long.
+func (s *Server) freeHashes() {
+	n := s.Directory.Hashes()
+	if n == s.hashesSeen && n != s.hashesFreed {
+		debug.FreeOSMemory()
+		s.hashesFreed = n
+	}
+	s.hashesSeen = n
 }
 
 // repeat runs j until ctx is done.

@@ -88,7 +88,9 @@ type Server struct {
 	closers  []func() error // what Close undoes, in order of opening
 	ready    chan struct{}
 	draining atomic.Bool
-	fatal    chan error // the storage has given up
+	// hashesSeen and hashesFreed belong to freeHashes.
+	hashesSeen, hashesFreed int64
+	fatal                   chan error // the storage has given up
 }
 
 // Open builds the house: it takes the data folder, binds every listener and opens the rooms. Nothing

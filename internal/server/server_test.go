@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/smtp"
 	"os"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -292,5 +293,43 @@ func TestMeasureLiftsLimitsPerAddressAlone(t *testing.T) {
 	}
 	if got := s.queueLimits(); got != c.Limits.Queue {
 		t.Errorf("without --measure %+v", got)
+	}
+}
+
+// TestHashMemoryIsFreed: the memory of log-ins goes back when no more of them come, once.
+func TestHashMemoryIsFreed(t *testing.T) {
+	t.Parallel()
+	c := loopback(t)
+	c.Limits.Auth.ArgonMemoryKiB = 8 << 10
+	s, err := Open(t.Context(), Options{Config: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	addAlice(t, s)
+	n := s.Directory.Hashes()
+	if n == 0 {
+		t.Fatal("no hash was counted")
+	}
+	s.freeHashes()
+	if s.hashesFreed != 0 {
+		t.Error("freed while hashes were still coming")
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s.freeHashes()
+	runtime.ReadMemStats(&after)
+	if s.hashesFreed != n || after.NumForcedGC == before.NumForcedGC {
+		t.Errorf("freed after %d hashes of %d, %d collections", s.hashesFreed, n,
+			after.NumForcedGC-before.NumForcedGC)
+	}
+	runtime.ReadMemStats(&before)
+	s.freeHashes()
+	if s.hashesSeen != n || s.hashesFreed != n {
+		t.Errorf("seen %d, freed %d of %d", s.hashesSeen, s.hashesFreed, n)
 	}
 }

@@ -479,3 +479,14 @@ func TestReceivedIsHarmless(t *testing.T) {
 		}
 	}
 }
+
+// TestPostmaster: RFC 5321 §4.5.1, also when the server was started before it had a domain.
+func TestPostmaster(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for _, told := range []string{"example.test", "", "none.test"} {
+		c := h.open(MX, func(o *Options, _ *conn.Options) { o.Domain = told }).hello()
+		c.cmd("MAIL FROM:<a@elsewhere.test>", "250")
+		c.cmd("RCPT TO:<Postmaster>", "250 2.1.5")
+	}
+}

@@ -21,7 +21,7 @@ func (x *session) rcpt(ctx context.Context, args string) {
 		return
 	}
 	if to.Domain == "" {
-		to.Domain = x.o.Domain // <Postmaster>, RFC 5321 §4.5.1
+		to.Domain = x.ownDomain(ctx) // <Postmaster>, RFC 5321 §4.5.1
 	}
 	if r := x.refuseRcpt(ctx, to); r.Code != 0 {
 		x.m.rcptRefused.Inc()
@@ -34,6 +34,19 @@ func (x *session) rcpt(ctx context.Context, args string) {
 		Address: to, Notify: envelope.Notify(p.Notify), ORCPT: p.ORCPT,
 	})
 	x.say(250, smtp.Enhanced{2, 1, 5}, "Ok")
+}
+
+// ownDomain is the domain whose postmaster answers for this server: the one it was told, or, when that
+// is none of ours, the first that there is. Domains come and go while the server runs.
+func (x *session) ownDomain(ctx context.Context) string {
+	if x.o.Directory.IsLocal(x.o.Domain) {
+		return x.o.Domain
+	}
+	domains, err := x.o.Directory.Domains(ctx)
+	if err != nil || len(domains) == 0 {
+		return x.o.Domain // which is refused
+	}
+	return domains[0].Name
 }
 
 // refuseRcpt says why a recipient is not taken; a reply without Code: he is.

@@ -122,10 +122,14 @@ func (q *querier) textNode(text string, of func(e *Email, dst []byte) []byte) (n
 	if n.empty() {
 		return node{quick: always}, nil
 	}
-	return byRow(func(e *Email) bool {
+	out, err := byRow(func(e *Email) bool {
 		q.fold.text = of(e, q.fold.text[:0])
 		return q.fold.in(n, q.fold.text)
 	})
+	if err == nil {
+		err = q.narrow(&out, text, textindex.Header, false)
+	}
+	return out, err
 }
 
 func (f SubjectText) compile(q *querier) (node, error) {
@@ -208,33 +212,40 @@ func (q *querier) compileText(text string, header bool) (node, error) {
 	out := node{quick: doubt, cost: costBody, full: func(c *candidate) (bool, error) {
 		return c.textHas(n, header)
 	}}
-	if !q.tx.s.indexed {
-		return out, nil
-	}
 	fields := textindex.Body
 	if header {
 		fields = textindex.Any
 	}
+	return out, q.narrow(&out, text, fields, true)
+}
+
+// narrow makes n leave out by the index, where there is one, the emails that do not have the text in
+// the fields. all says that any place in the fields does, so that what the index is sure of needs no
+// second look.
+func (q *querier) narrow(n *node, text string, fields textindex.Field, all bool) error {
+	if !q.tx.s.indexed {
+		return nil
+	}
 	found, err := textindex.Find(q.tx.ctx, q.tx.r, uint64(q.tx.id), text, fields)
 	if err != nil {
 		q.tx.s.log.Error("text index cannot be read", "account", uint64(q.tx.id), "err", err)
-		return out, q.tx.ctx.Err() // reading everything finds it too
+		return q.tx.ctx.Err() // reading everything finds it too
 	}
 	if found.All {
-		return out, nil
+		return nil
 	}
-	out.quick = func(_ MailboxID, e *Entry) verdict {
+	n.quick = func(_ MailboxID, e *Entry) verdict {
 		switch {
 		case uint64(e.Email) > found.Newest, found.Unsure.Contains(uint64(e.Email)):
 			return unknown
 		case !found.Emails.Contains(uint64(e.Email)):
 			return no
-		case found.Exact:
+		case all && found.Exact:
 			return yes
 		}
 		return unknown
 	}
-	return out, nil
+	return nil
 }
 
 // textHas looks into the message's text, and with header set into its header.

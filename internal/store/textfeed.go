@@ -190,11 +190,12 @@ func (s *Store) gather(ctx context.Context, id AccountID, batch *textindex.Batch
 
 // addText adds an email's words. Only the end of ctx is an error: what cannot be read is left out.
 func (tx *Tx) addText(batch *textindex.Batch, e *Email) error {
+	batch.Begin(uint64(e.ID))
+	defer batch.End()
+	batch.Write(textindex.Header, e.appendRowText(nil))
 	m, err := e.Structure()
 	if err == nil {
-		batch.Begin(uint64(e.ID))
 		err = tx.eachText(e, m, func(f textindex.Field, chunk []byte) { batch.Write(f, chunk) })
-		batch.End()
 	}
 	if err != nil && tx.ctx.Err() == nil {
 		tx.s.log.Warn("email is left out of the text index", "account", uint64(tx.id),
@@ -202,6 +203,16 @@ func (tx *Tx) addText(batch *textindex.Batch, e *Email) error {
 		return nil
 	}
 	return err
+}
+
+// appendRowText appends what searches of the subject and of addresses compare: it goes into the index
+// as it stands in the row, whatever becomes of the same fields when the header is read.
+func (e *Email) appendRowText(dst []byte) []byte {
+	dst = append(append(dst, e.subject...), '\n')
+	for f := From; f <= ReplyTo; f++ {
+		dst = append(appendAddressText(dst, e, f), '\n')
+	}
+	return dst
 }
 
 // eachText gives the text by which an email is found, the header's values apart from the rest.

@@ -34,7 +34,7 @@ import (
 
 const (
 	space   = 'x'
-	version = 1
+	version = 2
 
 	tagCursor   = 'c'
 	tagHeader   = 'h'
