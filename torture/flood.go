@@ -135,7 +135,7 @@ func (w *World) back(ctx context.Context, before budget) error {
 
 var connectFlood = Fault{
 	ID: "O2", Name: "a flood of connections", Rounds: rounds{2, 2, 2}, Run: runConnectFlood,
-	Target: "others at most twice as slow as without",
+	Target: "others at most twice as slow as without, or 250 ms: the flood takes its share of the same cores",
 }
 
 // runConnectFlood opens connections as fast as it can, from one address and from five thousand.

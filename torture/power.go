@@ -31,7 +31,7 @@ const diskSize = 4 << 30
 
 // newMachine makes and mounts a disk.
 func (t *Trial) newMachine(forgets bool) (*machine, error) {
-	name := fmt.Sprint("plain")
+	name := "plain"
 	if forgets {
 		name = "forgetful"
 	}

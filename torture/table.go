@@ -90,8 +90,9 @@ func fragment(done []*Trial, o options, old string) string {
 		rows[t.ID] = t.row()
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "The last run, in the %s form, was on %s: %d cores, %s, %s; the server, its clients and strace "+
-		"share the cores.\n\n%s", forms[o.form], time.Now().Format("2006-01-02"), runtime.NumCPU(),
+	fmt.Fprintf(&b, "Each row is of the fault's last run. The newest, in the %s form, was on %s: "+
+		"%d cores, %s, %s; the server, its clients and strace share the cores.\n\n%s",
+		forms[o.form], time.Now().Format("2006-01-02"), runtime.NumCPU(),
 		strings.TrimSpace(string(kernel)), runtime.Version(), tableHead)
 	for _, f := range faults() {
 		b.WriteString(rows[f.ID])

@@ -40,7 +40,7 @@ func TestFaults(t *testing.T) {
 	t.Parallel()
 	for id, rounds := range map[string]int{
 		"D0": 1, "D5": 2, "D5F": 2, "D6": 2, "D9": 4, "D10": 2, "D11": 6, "D12": 3, "D13": 2, "D14": 4, "D15": 20,
-		"D17": 40, "D19": 40, "O3": 1, "O4": 6, "O9": 200, "O13": 400,
+		"D2L": 1, "D17": 40, "D19": 40, "O3": 1, "O4": 6, "O9": 200, "O13": 400,
 	} {
 		t.Run(id, func(t *testing.T) {
 			t.Parallel()

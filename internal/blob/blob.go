@@ -40,6 +40,9 @@ var ErrDamaged = errors.New("stored message is damaged")
 // longer than the grace period.
 var ErrGone = errors.New("message body was removed as unreferenced")
 
+// ErrBusy says that as many long bodies are being written as there is memory for.
+var ErrBusy = errors.New("too many long messages at once")
+
 // Options are what a Store is made with. The zero value is for production.
 type Options struct {
 	Clock clock.Clock // nil: clock.System
@@ -47,6 +50,9 @@ type Options struct {
 	// Grace is how long an unreferenced body is kept; 0 is 24 h. It must be longer than the longest
 	// upload, and than anybody holds a Ref without referring to it.
 	Grace time.Duration
+	// Long bounds how many bodies of more than one chunk are written at the same time, for each
+	// holds some MiB: one more waits for up to 20 s, and is ErrBusy then. 0 is no bound.
+	Long int
 }
 
 // Store keeps bodies in a kv.Database. It is safe for concurrent use.
@@ -56,6 +62,7 @@ type Store struct {
 	grace time.Duration
 	codec *codec
 	known *known
+	long  chan struct{} // a token for each long body that is written; nil: no bound
 
 	randMu sync.Mutex
 	rand   io.Reader
@@ -68,6 +75,9 @@ type Store struct {
 func New(db kv.Database, o Options) *Store {
 	s := &Store{db: db, clock: o.Clock, rand: o.Rand, grace: o.Grace, codec: newCodec(),
 		known: newKnown()}
+	if o.Long > 0 {
+		s.long = make(chan struct{}, o.Long)
+	}
 	if s.clock == nil {
 		s.clock = clock.System
 	}

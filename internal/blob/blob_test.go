@@ -399,3 +399,63 @@ func TestWriterMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestLongBodiesWait: one more long body than there is room for waits for another's end, not for ever,
+// and short ones do not care.
+func TestLongBodiesWait(t *testing.T) {
+	t.Parallel()
+	fake := clock.NewFake(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC))
+	s := New(memkv.New(), Options{Clock: fake, Long: 1})
+	long := make([]byte, firstChunk+1)
+	a := s.Create(ctx)
+	if _, err := a.Write(long); err != nil {
+		t.Fatal(err)
+	}
+	short := s.Create(ctx)
+	if _, err := short.Write(long[:firstChunk]); err != nil {
+		t.Errorf("a short body: %v", err)
+	}
+	short.Abort()
+
+	waits := func() chan error {
+		done := make(chan error, 1)
+		go func() {
+			w := s.Create(ctx)
+			_, err := w.Write(long)
+			w.Abort()
+			done <- err
+		}()
+		for n, changed := fake.Armed(); n == 0; n, changed = fake.Armed() {
+			<-changed
+		}
+		return done
+	}
+	done := waits()
+	p, err := a.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("after the other's end: %v", err)
+	}
+	p.Discard()
+
+	b := s.Create(ctx)
+	if _, err := b.Write(long); err != nil {
+		t.Fatal(err)
+	}
+	done = waits()
+	fake.Advance(longWait)
+	if err := <-done; !errors.Is(err, ErrBusy) {
+		t.Errorf("waited in vain: %v", err)
+	}
+	cut, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := s.Create(cut).Write(long); !errors.Is(err, context.Canceled) {
+		t.Errorf("waited with a context that had ended: %v", err)
+	}
+	b.Abort()
+	if len(s.long) != 0 {
+		t.Error("a place was not given back")
+	}
+}

@@ -25,7 +25,12 @@ type Writer struct {
 	index  int     // of the chunk in buf
 	buf    *[]byte // five bytes for the record's header, then the chunk so far
 	staged time.Time
+	long   bool // holds a token of Store.long
 }
+
+// longWait is how long a body waits to become a long one. The sender is held back meanwhile, as
+// nobody reads what it sends.
+const longWait = 20 * time.Second
 
 var errEnded = errors.New("blob writer has ended")
 
@@ -69,6 +74,11 @@ func (w *Writer) Write(p []byte) (int, error) {
 // spill stages the full chunk. With the first one goes the candidate record that lets Collect find
 // the body should nobody ever link it.
 func (w *Writer) spill() error {
+	if w.index == 0 {
+		if err := w.lengthen(); err != nil {
+			return err
+		}
+	}
 	record, spare := w.s.encode(w.buf, w.id, w.index)
 	pairs := []kv.Pair{{Key: chunkKey(w.id, w.index), Value: *record}}
 	if w.staged.IsZero() {
@@ -84,6 +94,30 @@ func (w *Writer) spill() error {
 		return fmt.Errorf("stage chunk %d of blob %s: %w", w.index-1, w.id, err)
 	}
 	return nil
+}
+
+// lengthen waits until there is room for one more long body.
+func (w *Writer) lengthen() error {
+	if w.s.long == nil {
+		return nil
+	}
+	select {
+	case w.s.long <- struct{}{}:
+		w.long = true
+		return nil
+	default:
+	}
+	timer := w.s.clock.NewTimer(longWait)
+	defer timer.Stop()
+	select {
+	case w.s.long <- struct{}{}:
+		w.long = true
+		return nil
+	case <-timer.C():
+		return fmt.Errorf("write blob %s: %w", w.id, ErrBusy)
+	case <-w.ctx.Done():
+		return w.ctx.Err()
+	}
 }
 
 // encode turns a buffer with room for a header and a plain chunk into the chunk's record, and
@@ -132,6 +166,10 @@ func (w *Writer) Abort() {
 }
 
 func (w *Writer) end() {
+	if w.long {
+		w.long = false
+		<-w.s.long
+	}
 	w.err = errEnded
 	w.s.hashes.Put(w.hash)
 	w.hash = nil

@@ -122,6 +122,7 @@ func (d *Deliverer) DeliverAll(ctx context.Context, env *envelope.Envelope) enve
 // Reply texts that several places give.
 var (
 	replyTemporary = smtp.NewReply(451, smtp.Enhanced{4, 3, 0}, "Temporary failure, try again")
+	replyBusy      = smtp.NewReply(451, smtp.Enhanced{4, 3, 2}, "Too busy for a message of this size, try again")
 	replyFull      = smtp.NewReply(452, smtp.Enhanced{4, 3, 1}, "Out of storage, try again later")
 	replyQuota     = smtp.NewReply(452, smtp.Enhanced{4, 2, 2}, "Mailbox is full, try again later")
 	replyTooLarge  = smtp.NewReply(552, smtp.Enhanced{5, 2, 2},

@@ -151,6 +151,8 @@ func ReplyOf(err error) smtp.Reply {
 		return replyFull
 	case errors.Is(err, store.ErrOverQuota):
 		return replyQuota
+	case errors.Is(err, store.ErrBusy):
+		return replyBusy
 	default:
 		return replyTemporary
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -96,6 +97,7 @@ type hasher struct {
 	slots  chan struct{}
 	queued atomic.Int64
 	hashes atomic.Int64 // begun so far
+	left   atomic.Int64 // ended since sweep collected last
 	ran    func()       // tests count the work: called for each hash
 }
 
@@ -132,11 +134,30 @@ func (h *hasher) tag(ctx context.Context, password string, p phc) ([]byte, error
 		return nil, err
 	}
 	defer release()
+	defer h.left.Add(1)
+	h.sweep()
 	h.hashes.Add(1)
 	h.ran()
 	mac := hmac.New(sha256.New, h.pepper)
 	mac.Write([]byte(password))
 	return argon2.IDKey(mac.Sum(nil), p.salt, p.time, p.memory, p.threads, tagBytes), nil
+}
+
+// smallHeap is up to which size of what lives the memory of hashes that are done is collected before
+// the next one takes as much: in a larger heap it matters less, and collecting costs more.
+const smallHeap = 512 << 20
+
+// sweep collects what hashes that have ended left lying, so that their memory is one for each
+// processor, however many wrong passwords come.
+func (h *hasher) sweep() {
+	if h.left.Swap(0) == 0 {
+		return
+	}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	if live[0].Value.Kind() == metrics.KindUint64 && live[0].Value.Uint64() < smallHeap {
+		runtime.GC()
+	}
 }
 
 // current is a hash with the parameters that new passwords get.

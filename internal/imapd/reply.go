@@ -30,6 +30,7 @@ var refusals = []struct {
 	{store.ErrTooOld, no{"UNAVAILABLE", "History was pruned"}},
 	{store.ErrDamaged, no{"CORRUPTION", "Stored mail is damaged, the administrator was told"}},
 	{store.ErrFull, no{"UNAVAILABLE", "Server has no room at the moment, try again later"}},
+	{store.ErrBusy, no{"UNAVAILABLE", "Too many long messages at once, try again"}},
 	{directory.ErrBadCredentials, no{"AUTHENTICATIONFAILED", "Invalid user name or password"}},
 	{directory.ErrDisabled, no{"AUTHENTICATIONFAILED", "Invalid user name or password"}},
 	{directory.ErrBusy, no{"UNAVAILABLE", "Too many log-ins at once, try again"}},

@@ -169,6 +169,7 @@ func (s *Server) openStorage(ctx context.Context) error {
 	}
 	s.Blobs = blob.New(s.DB, blob.Options{
 		Clock: s.o.Clock, Rand: s.o.Rand, Grace: s.o.Config.Limits.Storage.BlobGrace,
+		Long: longBodies(cgroupMemory(ownGroups, groups)),
 	})
 	s.Trace = trace.Open(trace.Options{
 		DB: s.DB, Clock: s.o.Clock, Logger: s.o.Logger.With("room", "trace"),

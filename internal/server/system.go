@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -34,22 +35,54 @@ func Notify(state string) error {
 	return nil
 }
 
-// BoundMemory keeps the heap under four fifths of the control group's memory, so that the kernel
+// Where the kernel tells the process's control groups, and their limits.
+const (
+	ownGroups = "/proc/self/cgroup"
+	groups    = "/sys/fs/cgroup"
+)
+
+// BoundMemory keeps the heap under seven tenths of the control group's memory, so that the kernel
 // has no reason to end the process. What GOMEMLIMIT says goes first. It returns the bound in bytes,
 // 0 for none.
 func BoundMemory() int64 {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return 0
 	}
-	limit := cgroupMemory("/proc/self/cgroup", "/sys/fs/cgroup")
+	limit := cgroupMemory(ownGroups, groups)
 	if limit == 0 {
 		return 0
 	}
-	debug.SetMemoryLimit(limit / 5 * 4)
-	return limit / 5 * 4
+	debug.SetMemoryLimit(limit / 10 * 7)
+	return limit / 10 * 7
 }
 
-// cgroupMemory returns the smallest memory.max from the process's group up, 0 when there is none.
+// longBodies is how many long messages may come in at the same time, by the memory there is: each
+// takes about two MiB with what the collector leaves lying, and they may have an eighth of it.
+func longBodies(limit int64) int {
+	if limit == 0 {
+		limit = physicalMemory("/proc/meminfo")
+	}
+	return int(min(max(limit/8/(2<<20), 8), 2000))
+}
+
+// physicalMemory returns the machine's memory in bytes, 2 GiB when it does not say.
+func physicalMemory(file string) int64 {
+	text, err := os.ReadFile(file)
+	if err == nil {
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line)
+			if len(fields) == 3 && fields[0] == "MemTotal:" {
+				if n, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
+					return n << 10
+				}
+			}
+		}
+	}
+	return 2 << 30
+}
+
+// cgroupMemory returns the smallest limit from the process's group up, 0 when there is none. The
+// groups are of version 2, or of version 1, where memory has a hierarchy of its own.
 func cgroupMemory(self, root string) int64 {
 	text, err := os.ReadFile(self)
 	if err != nil {
@@ -57,23 +90,31 @@ func cgroupMemory(self, root string) int64 {
 	}
 	least := int64(math.MaxInt64)
 	for line := range strings.Lines(string(text)) {
-		group, ok := strings.CutPrefix(strings.TrimSpace(line), "0::") // version 2 alone
-		if !ok {
+		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		controllers, group, _ := strings.Cut(rest, ":")
+		top, file := root, "memory.max"
+		switch {
+		case slices.Contains(strings.Split(controllers, ","), "memory"): // version 1
+			top, file = filepath.Join(root, "memory"), "memory.limit_in_bytes"
+		case !strings.HasPrefix(line, "0::"):
 			continue
 		}
-		for dir := filepath.Join(root, group); strings.HasPrefix(dir, root); dir = filepath.Dir(dir) {
-			value, err := os.ReadFile(filepath.Join(dir, "memory.max"))
+		for dir := filepath.Join(top, group); strings.HasPrefix(dir, top); dir = filepath.Dir(dir) {
+			value, err := os.ReadFile(filepath.Join(dir, file))
 			n, bad := strconv.ParseInt(strings.TrimSpace(string(value)), 10, 64)
 			if err == nil && bad == nil { // "max" is no number
 				least = min(least, n)
 			}
 		}
 	}
-	if least == math.MaxInt64 {
+	if least > noLimit {
 		return 0
 	}
 	return least
 }
+
+// noLimit is about what version 1 says where nothing is limited: the largest number of whole pages.
+const noLimit = math.MaxInt64 / 2
 
 const maxLogText = 2000 // bytes of one value in a log line
 

@@ -112,6 +112,18 @@ func TestCgroupMemory(t *testing.T) {
 	if got := cgroupMemory(self, sys); got != 1000000 {
 		t.Errorf("limit %d was read outside of the hierarchy", got)
 	}
+	old := write("old", "9:name=systemd:/\n7:cpu,memory:/c\n")
+	write("sys/memory/memory.limit_in_bytes", "9223372036854771712\n")
+	if got := cgroupMemory(old, sys); got != 0 {
+		t.Errorf("version 1 without a limit gives %d", got)
+	}
+	write("sys/memory/c/memory.limit_in_bytes", "3000000\n")
+	if got := cgroupMemory(old, sys); got != 3000000 {
+		t.Errorf("version 1: limit %d", got)
+	}
+	if got := physicalMemory(write("meminfo", "MemTotal:   4096 kB\nMemFree: 1 kB\n")); got != 4<<20 {
+		t.Errorf("physical memory %d", got)
+	}
 	if got := cgroupMemory(filepath.Join(root, "none"), sys); got != 0 {
 		t.Errorf("no file gives %d", got)
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -167,6 +168,10 @@ func (q *querier) mailbox(id MailboxID) error {
 	return nil
 }
 
+// yieldEvery is after how many rows a query lets others have the processor: whoever asks much must not
+// make everybody else wait for the scheduler's ten milliseconds.
+const yieldEvery = 32
+
 // decide looks at the rows of the hits in wait.
 func (q *querier) decide(begin int) error {
 	const batch = 1024
@@ -182,6 +187,9 @@ func (q *querier) decide(begin int) error {
 		err := q.tx.eachRow(entries, few, func(i int, e *Email) error {
 			h := q.wait[i]
 			c.mailbox, c.entry, c.email = q.hits[h].Mailbox, &entries[i], e
+			if i%yieldEvery == yieldEvery-1 {
+				runtime.Gosched() // others have waited for a fraction of a millisecond
+			}
 			ok, err := c.holds(&q.root)
 			q.keep[h-begin] = ok
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 
 	"tram/internal/message"
@@ -266,6 +267,7 @@ func (c *candidate) textHas(n *needle, header bool) (bool, error) {
 		if err := c.q.tx.ctx.Err(); err != nil {
 			return err
 		}
+		runtime.Gosched() // a chunk takes some hundred microseconds
 		f.raw = append(f.raw, chunk...)
 		if found = f.in(n, f.raw); found {
 			return Stop

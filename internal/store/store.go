@@ -69,6 +69,8 @@ var (
 	Stop = kv.Stop
 	// ErrFull: the free-space reserve is touched; freeing operations still work.
 	ErrFull = kv.ErrFull
+	// ErrBusy: as many long messages are coming in as there is memory for.
+	ErrBusy = blob.ErrBusy
 )
 
 // Options are what a Store is made with. DB and Blobs are required.

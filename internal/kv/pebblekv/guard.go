@@ -19,6 +19,8 @@ type guard struct {
 	dir string
 	// vet checks the logs from the given one on; an error refuses the database.
 	vet func(first wal.NumWAL) error
+	// letGo is told that Pebble removes a log, whose content is in tables by then.
+	letGo func(wal.NumWAL) error
 	// failed is told of the first write or sync of a log that failed, before Pebble is.
 	failed func(error)
 	// relieve frees disk space when a log finds none left, or a new file no inode, and reports
@@ -48,6 +50,15 @@ func (g *guard) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 		}
 	}
 	return g.FS.Open(name, opts...)
+}
+
+func (g *guard) Remove(name string) error {
+	if num, ok := g.isLog(name); ok && g.letGo != nil {
+		if err := g.letGo(num); err != nil {
+			return err
+		}
+	}
+	return g.FS.Remove(name)
 }
 
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {

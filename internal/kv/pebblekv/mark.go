@@ -168,6 +168,24 @@ func (m *mark) raise(at position) error {
 	return m.write(*m.newest.Load())
 }
 
+// letGo notes, durably, that everything acknowledged is in tables, when the log is removed that the
+// mark speaks of. Opening a database Pebble removes the old log before it makes the new one: a process
+// that dies in between leaves no log at all, and nothing is missing.
+func (m *mark) letGo(log uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.at.log == 0 || m.at.log > log {
+		return nil
+	}
+	if err := m.write(position{seq: m.at.seq}); err != nil {
+		return err
+	}
+	if err := m.file.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", markName, err)
+	}
+	return nil
+}
+
 // write writes the slot whose turn it is.
 func (m *mark) write(at position) error {
 	var b [slotSize]byte

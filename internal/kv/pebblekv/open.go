@@ -128,6 +128,7 @@ func (db *DB) openPebble(isNew bool) (err error) {
 			return verifyLogs(db.opts.FS, db.dir, first, db.mark.at)
 		},
 		relieve: db.space.relieve,
+		letGo:   func(num wal.NumWAL) error { return db.mark.letGo(uint64(num)) },
 		failed:  func(err error) { _ = db.fail(fmt.Errorf("write log: %w", err)) },
 		slow: func(path string, took time.Duration) {
 			db.log.Warn("disk is slow to sync", "file", path, "took", took)
