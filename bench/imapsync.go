@@ -50,8 +50,11 @@ func imapSync(s *Server, n int) (Result, error) {
 	if err := syncList(s, c, box, w); err != nil {
 		return nil, err
 	}
-	if err := syncBodies(s, c, min(box.Exists, 20_000), w); err != nil {
-		return nil, err
+	// The first program to read the mail since the server was started, and the next one.
+	for _, name := range []string{"bodies", "bodies_again"} {
+		if err := syncBodies(s, c, min(box.Exists, 20_000), name, w); err != nil {
+			return nil, err
+		}
 	}
 	box, err = change(s, corpus(n))
 	if err != nil {
@@ -76,7 +79,7 @@ func syncList(s *Server, c *wire.IMAP, box wire.Box, w *stopwatch) error {
 	return err
 }
 
-func syncBodies(s *Server, c *wire.IMAP, n int, w *stopwatch) error {
+func syncBodies(s *Server, c *wire.IMAP, n int, name string, w *stopwatch) error {
 	const batch = 500
 	got, size, cpu := 0, 0, s.cpu()
 	for k := 1; k <= n; k += batch {
@@ -91,9 +94,9 @@ func syncBodies(s *Server, c *wire.IMAP, n int, w *stopwatch) error {
 		}
 	}
 	took := time.Since(w.last).Seconds()
-	w.lap("bodies")
-	w.r["bodies_per_s"], w.r["bodies_mb_per_s"] = float64(got)/took, float64(size)/1e6/took
-	w.r["bodies_cpu_s"] = s.cpu() - cpu
+	w.lap(name)
+	w.r[name+"_per_s"], w.r[name+"_mb_per_s"] = float64(got)/took, float64(size)/1e6/took
+	w.r[name+"_cpu_s"] = s.cpu() - cpu
 	if got != n {
 		return fmt.Errorf("read %d of %d bodies", got, n)
 	}

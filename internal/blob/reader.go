@@ -241,19 +241,18 @@ func (r *Reader) load(index int, start int64) ([]byte, error) {
 	return r.plain, nil
 }
 
-// compare checks a body of one chunk against its SHA-256 when it is read for the first time. One
-// that is read again is worth to be kept.
+// compare checks a body of one chunk against its SHA-256 when it is read for the first time, and keeps
+// it for who reads it next: somebody's telephone mostly asks for what his computer has just asked for.
 func (r *Reader) compare(plain []byte) error {
 	shares := r.shares()
-	if shares && r.s.known.compared(&r.ref) {
-		r.s.known.keep(&r.ref, plain)
-		return nil
-	}
-	if sha256.Sum256(plain) != r.ref.SHA256 {
-		return r.damaged(0, 0, errWhole)
+	if !shares || !r.s.known.compared(&r.ref) {
+		if sha256.Sum256(plain) != r.ref.SHA256 {
+			return r.damaged(0, 0, errWhole)
+		}
 	}
 	if shares {
 		r.s.known.remember(&r.ref)
+		r.s.known.keep(&r.ref, plain)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"sync"
 
 	"tram/internal/clock"
@@ -96,8 +97,9 @@ type account struct {
 	searches chan struct{}
 }
 
-// searchesAtOnce is how many searches of one account run at the same time.
-const searchesAtOnce = 2
+// searchesAtOnce is how many searches of one account run at the same time: half of the processors are
+// for everybody else.
+var searchesAtOnce = max(1, runtime.NumCPU()/2)
 
 // join counts a new session; nil when the account has too many (RFC 5530 LIMIT).
 func (s *Server) join(id store.AccountID, addr netip.Addr) *account {

@@ -139,8 +139,11 @@ func (q *querier) mailbox(id MailboxID) error {
 	begin := len(q.hits)
 	q.wait, q.keep = q.wait[:0], q.keep[:0]
 	for i, e := range list.Entries(0, list.n) {
-		if i%queryStep == 0 && q.tx.ctx.Err() != nil {
-			return q.tx.ctx.Err()
+		if i%queryStep == 0 {
+			runtime.Gosched()
+			if err := q.tx.ctx.Err(); err != nil {
+				return err
+			}
 		}
 		v := q.root.quick(id, e)
 		if v == no || q.seen[e.Email] {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"tram/internal/kv"
@@ -175,6 +176,7 @@ func (s *Store) gather(ctx context.Context, id AccountID, batch *textindex.Batch
 				return kv.Stop
 			}
 			n++
+			runtime.Gosched() // nobody waits for the index
 			upTo = emailOfKey(key)
 			e := new(Email)
 			if err := e.decode(key, value); err != nil {

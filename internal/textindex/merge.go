@@ -2,6 +2,7 @@ package textindex
 
 import (
 	"bytes"
+	"runtime"
 
 	"tram/internal/kv"
 )
@@ -124,6 +125,7 @@ func newSource(r kv.Reader, account uint64, h header) *source {
 
 // load reads the block after the key.
 func (s *source) load(after []byte) error {
+	runtime.Gosched() // a merge is long, and others have short work
 	s.entries, s.next = s.entries[:0], 0
 	p := segmentKey(s.account, tagTerms, s.h.id)
 	rng := kv.Range{Start: p, End: kv.PrefixEnd(p), Limit: 1}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"runtime"
 
 	"tram/internal/kv"
 )
@@ -296,6 +297,7 @@ func (h header) scanTerms(
 		}
 	}
 	return r.Scan(kv.Range{Start: start, End: kv.PrefixEnd(p)}, func(_, block []byte) error {
+		runtime.Gosched() // a dictionary is long, and others have short work
 		more := true
 		err := eachEntry(block, func(e *entry) (bool, error) {
 			var err error
