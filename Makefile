@@ -4,7 +4,7 @@ GO       ?= go
 FUZZTIME ?= 30s
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath
 # Packages whose state is shared between goroutines: they run under the race detector too.
-SHARED    = $(addprefix ./internal/,blob conn deliver directory dns imapd kv/memkv queue server smtpd store trace)
+SHARED    = $(addprefix ./internal/,blob conn deliver directory dns imapd kv/memkv popd queue server smtpd store trace)
 
 # What bench-peers compares with, and the tracer that counts syncs.
 PEERS     = dovecot-imapd dovecot-lmtpd dovecot-sieve postfix strace

@@ -58,7 +58,7 @@ refuse mail from an address without one.
   systemctl enable --now tram
   systemctl status tram
 
-Open ports 25, 80, 143, 443, 465, 587 and 993. Port 80 or 443 must be reachable for the certificate.
+Open ports 25, 80, 110, 143, 443, 465, 587, 993 and 995. Port 80 or 443 must be reachable for the certificate.
 People set their mail programs to {{.Hostname}}: IMAP port 993 and SMTP port 465, both with TLS; the
 user name is the whole address. "tram account add ADDRESS" adds the next person.
 
@@ -93,6 +93,8 @@ func (s *setup) zone() string {
 	record("_submission._tcp."+domain, "SRV", "10 1 587 "+host)
 	record("_imaps._tcp."+domain, "SRV", "0 1 993 "+host)
 	record("_imap._tcp."+domain, "SRV", "10 1 143 "+host)
+	record("_pop3s._tcp."+domain, "SRV", "20 1 995 "+host)
+	record("_pop3._tcp."+domain, "SRV", "30 1 110 "+host)
 	comment("Who may issue certificates for the server (RFC 8659).")
 	record(host, "CAA", `0 issue "letsencrypt.org"`)
 	return b.String()

@@ -89,6 +89,7 @@ func demoOptions(f demoFlags) (server.Options, error) {
 	c.Hostname, c.Data = "mail."+demoDomain, data
 	c.Listen = config.Listen{
 		SMTP: at(25), Submissions: at(465), Submission: at(587), IMAP: at(143), IMAPS: at(993),
+		POP3: at(110), POP3S: at(995),
 		HTTP: at(80), HTTPS: at(443),
 	}
 	c.Certs = config.Certs{Source: config.CertsSelfMade,
@@ -157,6 +158,7 @@ func (a *app) demoScreen(s *server.Server, f demoFlags) {
   receives   smtp://%s
   submission smtp://%s (STARTTLS)   smtps://%s
   mailboxes  imap://%s (STARTTLS)   imaps://%s
+             pop3://%s (STARTTLS)   pop3s://%s
   web        http://%s/   https://%s/
 
   log in as  alice@%s or bob@%s, password %s
@@ -173,7 +175,7 @@ Read it:
 %s
 `,
 		fullVersion(), at("smtp"), at("submission"), at("submissions"), at("imap"), at("imaps"),
-		at("http"), at("https"), demoDomain, demoDomain, demoPassword, ca, f.data,
+		at("pop3"), at("pop3s"), at("http"), at("https"), demoDomain, demoDomain, demoPassword, ca, f.data,
 		demoDomain, at("smtp"), demoDomain, shellQuote(ca), demoDomain, demoPassword, at("imaps"),
 		f.outside())
 	if f.measure {

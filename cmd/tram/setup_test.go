@@ -77,7 +77,7 @@ func TestZone(t *testing.T) {
 	if err := p.Err(); err != nil {
 		t.Fatal(err)
 	}
-	want := map[uint16]int{dns.TypeA: 1, dns.TypeAAAA: 1, dns.TypeMX: 1, dns.TypeTXT: 5, dns.TypeSRV: 4, dns.TypeCAA: 1}
+	want := map[uint16]int{dns.TypeA: 1, dns.TypeAAAA: 1, dns.TypeMX: 1, dns.TypeTXT: 5, dns.TypeSRV: 6, dns.TypeCAA: 1}
 	if diff := cmp.Diff(want, kinds); diff != "" {
 		t.Error(diff)
 	}
@@ -209,7 +209,7 @@ func TestDemoBindsLoopbackAlone(t *testing.T) {
 				}
 			}
 		}
-		if doors != 7 || o.Measure != f.measure || o.OutsideWaits != (f.dns == "") {
+		if doors != 9 || o.Measure != f.measure || o.OutsideWaits != (f.dns == "") {
 			t.Errorf("%+v: %d doors, options %+v", f, doors, o)
 		}
 	}

@@ -47,6 +47,8 @@ type Listen struct {
 	Submissions []string `toml:"submissions"`
 	IMAP        []string `toml:"imap"`
 	IMAPS       []string `toml:"imaps"`
+	POP3        []string `toml:"pop3"`
+	POP3S       []string `toml:"pop3s"`
 	HTTP        []string `toml:"http"`
 	HTTPS       []string `toml:"https"`
 	LMTP        []string `toml:"lmtp"`
@@ -68,6 +70,8 @@ func (l Listen) Doors() []Door {
 		{Name: "submissions", Addresses: l.Submissions},
 		{Name: "imap", Addresses: l.IMAP},
 		{Name: "imaps", Addresses: l.IMAPS},
+		{Name: "pop3", Addresses: l.POP3},
+		{Name: "pop3s", Addresses: l.POP3S},
 		{Name: "http", Addresses: l.HTTP},
 		{Name: "https", Addresses: l.HTTPS},
 		{Name: "lmtp", Addresses: l.LMTP, Unix: true},
@@ -163,6 +167,7 @@ func Standard() Listen {
 	return Listen{
 		SMTP: []string{":25"}, Submission: []string{":587"}, Submissions: []string{":465"},
 		IMAP: []string{":143"}, IMAPS: []string{":993"},
+		POP3: []string{":110"}, POP3S: []string{":995"},
 		HTTP: []string{":80"}, HTTPS: []string{":443"},
 	}
 }

@@ -89,6 +89,9 @@ data = {{str .Data}}
 # Reading mail: STARTTLS (143) and TLS from the start (993).
 {{list "imap" .Listen.IMAP ":143"}}
 {{list "imaps" .Listen.IMAPS ":993"}}
+# The same for programs that fetch their mail: POP3, STARTTLS (110) and TLS from the start (995).
+{{list "pop3" .Listen.POP3 ":110"}}
+{{list "pop3s" .Listen.POP3S ":995"}}
 # The start page, health checks, and proof of the host name to the certification authority.
 {{list "http" .Listen.HTTP ":80"}}
 {{list "https" .Listen.HTTPS ":443"}}

@@ -38,6 +38,10 @@ func Default() Set {
 			AppendMessages: 1000, Idle: 30 * time.Minute, WriteStall: time.Minute,
 			SearchTime: 30 * time.Second, KeywordBytes: 100, Connections: 20000,
 		},
+		POP3: POP3{
+			Line: 1024, PreAuthIdle: time.Minute, PreAuthCommands: 10, BadCommands: 10,
+			Idle: 10 * time.Minute, WriteStall: time.Minute, Connections: 5000,
+		},
 		Conn: Conn{
 			PerIP: 20, PerUser: 100, PerUserIP: 20, Total: 1000, NewPerMinute: 300,
 			Reserved: 0.2, Handshake: 10 * time.Second, ProxyHeader: 5 * time.Second,

@@ -23,6 +23,7 @@ type Set struct {
 	Queue   Queue   `toml:"queue"`
 	Message Message `toml:"message"`
 	IMAP    IMAP    `toml:"imap"`
+	POP3    POP3    `toml:"pop3"`
 	Conn    Conn    `toml:"connections"`
 	Auth    Auth    `toml:"auth"`
 	DNS     DNS     `toml:"dns"`
@@ -130,12 +131,23 @@ type IMAP struct {
 	Connections     int           `toml:"connections" cap:"1000000" why:"per listener; an idle one takes some 25 KiB"`
 }
 
+// POP3 bounds its sessions.
+type POP3 struct {
+	Line            int           `toml:"line" cap:"65536" why:"RFC 2449 §4: 255; addresses may be longer"`
+	PreAuthIdle     time.Duration `toml:"login_time" cap:"10m" why:"to log in"`
+	PreAuthCommands int           `toml:"login_commands" cap:"1000" why:"without a log-in"`
+	BadCommands     int           `toml:"bad_commands" cap:"1000" why:"in a row"`
+	Idle            time.Duration `toml:"idle" cap:"24h" why:"RFC 1939 §3: at least 10 minutes"`
+	WriteStall      time.Duration `toml:"write_stall" cap:"30m" why:"a client that stopped reading"`
+	Connections     int           `toml:"connections" cap:"1000000" why:"per listener"`
+}
+
 // Conn bounds connections, for every line protocol.
 type Conn struct {
 	PerIP        int           `toml:"per_ip" cap:"10000" why:"/32 or /64; mox 30"`
 	PerUser      int           `toml:"per_user" cap:"10000" why:"over all addresses"`
 	PerUserIP    int           `toml:"per_user_ip" cap:"10000" why:"mail programs open several"`
-	Total        int           `toml:"total" cap:"1000000" why:"per listener but IMAP's, whose connections stay"`
+	Total        int           `toml:"total" cap:"1000000" why:"per listener of mail that comes in"`
 	NewPerMinute int           `toml:"new_per_minute" cap:"1000000" why:"per address; mox 300"`
 	Reserved     float64       `toml:"reserved" cap:"0.9" why:"share of the slots for sources with good history"`
 	Handshake    time.Duration `toml:"tls_handshake" cap:"5m" why:"a TLS handshake"`

@@ -16,6 +16,7 @@ import (
 	"tram/internal/imapd"
 	"tram/internal/limits"
 	"tram/internal/metrics"
+	"tram/internal/popd"
 	"tram/internal/smtpd"
 )
 
@@ -80,6 +81,10 @@ func (s *Server) hang(ctx context.Context) error {
 		Store: s.Store, Directory: s.Directory, Limits: c.Limits.IMAP, Conn: s.connLimits(),
 		Clock: s.o.Clock, Logger: s.o.Logger.With("room", "imapd"), Version: s.o.Version,
 	})
+	pop3 := popd.New(popd.Options{
+		Store: s.Store, Directory: s.Directory, Limits: c.Limits.POP3, Conn: s.connLimits(),
+		Clock: s.o.Clock, Logger: s.o.Logger.With("room", "popd"),
+	})
 	for _, d := range s.doors {
 		if s.line(d.name) != nil {
 			continue // one server for all listeners of a door
@@ -95,6 +100,10 @@ func (s *Server) hang(ctx context.Context) error {
 			o.TLS, o.Implicit = s.Certs.TLSConfig(certs.IMAP), d.name == "imaps"
 			o.Limits.Total = c.Limits.IMAP.Connections
 			o.Handler, o.Refuse, o.WriteStall = imap.Handle, imapd.Refuse, c.Limits.IMAP.WriteStall
+		case "pop3", "pop3s":
+			o.Limits.Total = c.Limits.POP3.Connections
+			o.TLS, o.Implicit = s.Certs.TLSConfig(certs.POP3), d.name == "pop3s"
+			o.Handler, o.Refuse, o.WriteStall = pop3.Handle, popd.Refuse, c.Limits.POP3.WriteStall
 		default:
 			continue // the HTTP front's
 		}
@@ -186,6 +195,7 @@ func (s *Server) hangHTTP() {
 	}
 	for _, d := range []struct{ door, name, security string }{
 		{"imaps", "IMAP", "TLS"}, {"imap", "IMAP", "STARTTLS"},
+		{"pop3s", "POP3", "TLS"}, {"pop3", "POP3", "STARTTLS"},
 		{"submissions", "SMTP", "TLS"}, {"submission", "SMTP", "STARTTLS"},
 	} {
 		if port := s.port(d.door); port != 0 {

@@ -1,0 +1,143 @@
+package popd
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"time"
+
+	"tram/internal/conn"
+	"tram/internal/directory"
+	"tram/internal/store"
+)
+
+// userName is USER, RFC 1939 §7. Whether there is such a user is nobody's business.
+func (s *session) userName(args string) error {
+	if len(s.srv.o.Directory.Mechanisms(s.c.Secure())) == 0 {
+		// Refused before the secret is asked for (RFC 8314 §4.1).
+		return directory.ErrTLSRequired
+	}
+	if args == "" {
+		return errArguments
+	}
+	s.user = args
+	s.strange-- // half of a log-in leads somewhere
+	s.ok("Password, please")
+	return nil
+}
+
+// password is PASS, RFC 1939 §7: everything after the space is the password.
+func (s *session) password(args string) error {
+	user := s.user
+	s.user = ""
+	if user == "" {
+		return &refused{"", "USER comes first"}
+	}
+	acct, err := s.srv.o.Directory.Authenticate(s.ctx, directory.Attempt{
+		Protocol: directory.POP3, Remote: s.addr, User: user, Password: args,
+	})
+	return s.enter("USER", acct, err)
+}
+
+// SASL runs in the directory; the door carries lines and keeps none of them.
+
+// saslLine bounds the base64 line of a SASL response.
+const saslLine = 12288
+
+// authenticate is AUTH, RFC 5034 §4. Without an argument it lists the mechanisms, which is older
+// than the RFC and what some programs still ask.
+func (s *session) authenticate(args string) error {
+	mechanism, initial, has := strings.Cut(strings.TrimSpace(args), " ")
+	if mechanism == "" {
+		s.ok("Mechanisms follow")
+		for _, m := range s.srv.o.Directory.Mechanisms(s.c.Secure()) {
+			_, _ = s.c.WriteString(m + "\r\n")
+		}
+		_, _ = s.c.WriteString(".\r\n")
+		return nil
+	}
+	var response []byte
+	if has {
+		response = []byte{}
+		if initial != "=" { // RFC 5034 §4: "=" is an empty response
+			var err error
+			if response, err = base64.StdEncoding.Strict().DecodeString(initial); err != nil {
+				return errBase64
+			}
+		}
+	}
+	exchange, err := s.srv.o.Directory.Start(s.ctx, mechanism, directory.SASLOptions{
+		Protocol: directory.POP3, Remote: s.addr, TLS: s.c.TLS(),
+	})
+	if err != nil {
+		return s.enter(mechanism, directory.Account{}, err)
+	}
+	for {
+		challenge, done, err := exchange.Next(response)
+		if err != nil || done {
+			return s.enter(mechanism, exchange.Account(), err)
+		}
+		if response, err = s.challenge(challenge); err != nil {
+			return err
+		}
+	}
+}
+
+var errBase64 = &refused{"", "Invalid base64"}
+
+// challenge sends one challenge and reads the response to it.
+func (s *session) challenge(challenge []byte) ([]byte, error) {
+	line := base64.StdEncoding.AppendEncode([]byte("+ "), challenge)
+	if _, err := s.c.Write(append(line, "\r\n"...)); err != nil {
+		return nil, err
+	}
+	answer, err := s.c.ReadLine(saslLine)
+	switch {
+	case errors.Is(err, conn.ErrLineTooLong), errors.Is(err, conn.ErrBareLF), errors.Is(err, conn.ErrBareCR):
+		return nil, errBase64
+	case err != nil:
+		s.end("disconnected")
+		return nil, err
+	case string(answer) == "*":
+		return nil, &refused{"", "Authentication was cancelled"} // RFC 5034 §4
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(string(answer))
+	if err != nil {
+		return nil, errBase64
+	}
+	return b, nil
+}
+
+// enter ends a log-in, successful or not.
+func (s *session) enter(mechanism string, acct directory.Account, err error) error {
+	var throttled directory.ErrThrottled
+	switch {
+	case errors.Is(err, directory.ErrBadCredentials), errors.Is(err, directory.ErrDisabled):
+		s.c.Logger().Info("pop3 log-in refused", "mechanism", mechanism)
+		return err
+	case errors.As(err, &throttled):
+		s.c.Logger().Info("pop3 log-in throttled", "mechanism", mechanism)
+		return err
+	case err != nil:
+		return err
+	}
+	id := store.AccountID(acct.ID)
+	if !s.srv.join(id, s.addr) {
+		// RFC 3206 §4: SYS/TEMP, for IN-USE would make programs say that another one has the lock.
+		return &refused{"SYS/TEMP", "Too many sessions of this account"}
+	}
+	account := s.srv.o.Store.Account(id)
+	drop, err := openMaildrop(s.ctx, account)
+	if err != nil {
+		s.srv.leave(id, s.addr)
+		return err
+	}
+	s.account, s.name, s.drop = account, acct.Address.String(), drop
+	s.stopRevoke = s.srv.o.Directory.OnRevoke(acct, s.revoke)
+	s.c.SetDeadline(time.Time{})
+	s.c.SetIdle(s.srv.o.Limits.Idle)
+	s.c.Good()
+	s.c.Logger().Info("pop3 log-in", "account", s.name, "mechanism", mechanism, "tls", s.c.Secure())
+	s.ok("Logged in")
+	return nil
+}

@@ -1,0 +1,262 @@
+package popd
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tram/internal/blob"
+	"tram/internal/clock"
+	"tram/internal/conn"
+	"tram/internal/directory"
+	"tram/internal/kv/memkv"
+	"tram/internal/limits"
+	"tram/internal/smtp"
+	"tram/internal/store"
+)
+
+const (
+	testUser     = "alice@example.test"
+	testPassword = "tram-test-mail-password"
+)
+
+// certificate is a configuration for localhost and that of a client which trusts it.
+var certificate = sync.OnceValues(func() (*tls.Config, *tls.Config) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
+		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, nil
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return &tls.Config{Certificates: []tls.Certificate{{
+		Certificate: [][]byte{der}, PrivateKey: key,
+	}}}, &tls.Config{RootCAs: pool, ServerName: "localhost"}
+})
+
+// house is a running server with what stands behind it.
+type house struct {
+	t     testing.TB
+	store *store.Store
+	dir   *directory.Directory
+	alice directory.Account
+	addr  string // with STLS
+}
+
+type options struct {
+	measure bool // log-in in the clear
+	conn    limits.Conn
+}
+
+func build(t testing.TB, o options) *house {
+	t.Helper()
+	ctx := context.Background()
+	db := memkv.New()
+	st, err := store.Open(ctx, store.Options{
+		DB: db, Blobs: blob.New(db, blob.Options{Clock: clock.System}), Clock: clock.System,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth := limits.Default().Auth
+	auth.ArgonMemoryKiB, auth.ArgonTime, auth.SCRAMRounds, auth.Tarpit = 64, 1, 4096, 0
+	dir, err := directory.Open(ctx, directory.Options{
+		DB: db, Clock: clock.System, Rand: rand.Reader, Pepper: []byte(strings.Repeat("pepper", 8)),
+		Limits: auth, Measure: o.measure,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, store: st, dir: dir}
+	a, err := smtp.ParseAddress(testUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dir.AddDomain(ctx, a.Domain); err != nil {
+		t.Fatal(err)
+	}
+	h.alice, err = dir.AddAccount(ctx, directory.AccountOptions{Address: a, Password: testPassword})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := New(Options{Store: st, Directory: dir, Conn: o.conn})
+	serverTLS, _ := certificate()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := conn.New(conn.Options{
+		Name: "pop3", TLS: serverTLS, Handler: srv.Handle, Refuse: Refuse,
+		Logger: slog.New(slog.DiscardHandler),
+		Limits: limits.Conn{Handshake: 10 * time.Second, Drain: 5 * time.Second},
+	})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	h.addr = l.Addr().String()
+	t.Cleanup(func() {
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		if err := st.Check(ctx, store.CheckOptions{Deep: true}, func(f store.Finding) {
+			t.Errorf("found: %+v", f)
+		}); err != nil {
+			t.Errorf("check: %v", err)
+		}
+		if err := dir.Close(); err != nil {
+			t.Errorf("close directory: %v", err)
+		}
+		if err := st.Close(); err != nil {
+			t.Errorf("close store: %v", err)
+		}
+	})
+	return h
+}
+
+func (h *house) account() *store.Account { return h.store.Account(store.AccountID(h.alice.ID)) }
+
+// put stores messages in the inbox.
+func (h *house) put(texts ...string) {
+	h.t.Helper()
+	ctx := context.Background()
+	for _, text := range texts {
+		b := h.store.NewBody(ctx)
+		if _, err := b.Write([]byte(text)); err != nil {
+			h.t.Fatal(err)
+		}
+		var o store.AppendOptions
+		var err error
+		if o.Body, o.Message, err = b.Finish(); err != nil {
+			h.t.Fatal(err)
+		}
+		if err := h.account().Update(ctx, func(tx *store.Tx) error {
+			o.Mailboxes = []store.MailboxID{tx.RoleMailbox(store.RoleInbox)}
+			_, err := tx.Append(o)
+			return err
+		}); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// client is a POP3 client that speaks lines.
+type client struct {
+	t testing.TB
+	net.Conn
+	r *bufio.Reader
+}
+
+// dial connects and reads the greeting.
+func (h *house) dial() *client {
+	h.t.Helper()
+	nc, err := net.Dial("tcp", h.addr)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { nc.Close() })
+	c := &client{t: h.t}
+	c.use(nc)
+	c.expect("+OK Tram ready")
+	return c
+}
+
+func (c *client) use(nc net.Conn) {
+	if err := nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		c.t.Fatal(err)
+	}
+	c.Conn, c.r = nc, bufio.NewReader(nc)
+}
+
+// login is dial with a log-in, in the clear: the house is built with measure.
+func (h *house) login() *client {
+	h.t.Helper()
+	c := h.dial()
+	c.do("USER "+testUser, "+OK")
+	c.do("PASS "+testPassword, "+OK Logged in")
+	return c
+}
+
+func (c *client) send(lines string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, lines); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) line() string {
+	c.t.Helper()
+	s, err := c.r.ReadString('\n')
+	if err != nil || !strings.HasSuffix(s, "\r\n") {
+		c.t.Fatalf("read %q: %v", s, err)
+	}
+	return strings.TrimSuffix(s, "\r\n")
+}
+
+// expect reads a line that begins with want.
+func (c *client) expect(want string) string {
+	c.t.Helper()
+	got := c.line()
+	if !strings.HasPrefix(got, want) {
+		c.t.Fatalf("got %q, want %q", got, want)
+	}
+	return got
+}
+
+// do sends a command and expects a reply.
+func (c *client) do(command, want string) string {
+	c.t.Helper()
+	c.send(command + "\r\n")
+	return c.expect(want)
+}
+
+// multi sends a command and returns the lines of its multi-line reply, the dots undone.
+func (c *client) multi(command string) []string {
+	c.t.Helper()
+	c.do(command, "+OK")
+	return c.lines()
+}
+
+func (c *client) lines() (all []string) {
+	c.t.Helper()
+	for {
+		l := c.line()
+		if l == "." {
+			return all
+		}
+		all = append(all, strings.TrimPrefix(l, "."))
+	}
+}
+
+// closed expects the end of the connection.
+func (c *client) closed() {
+	c.t.Helper()
+	if b, err := c.r.ReadByte(); err == nil {
+		c.t.Fatalf("the session goes on with %q", b)
+	}
+}
