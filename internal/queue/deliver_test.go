@@ -40,8 +40,11 @@ func TestDeedIsNotRepeated(t *testing.T) {
 		if n := w.log.times("failed"); n > 0 {
 			t.Error("told of what is not recorded")
 		}
+		// The destination rests from when that is said: the clock must not move before.
+		w.await("destination failed", 1)
 		w.later(10 * time.Minute)
 		w.await("delivery not recorded", 2)
+		w.await("destination failed", 2)
 		db.fail(nil)
 		w.later(time.Hour)
 		w.await("done", others+2)

@@ -128,6 +128,7 @@ func TestLocalRecovers(t *testing.T) {
 	w.run()
 	w.send("bob@us.test")
 	w.await("delivery not recorded", 1)
+	w.await("destination failed", 1) // it rests from then on: the clock must not move before
 	db.fail(nil)
 	w.later(10 * time.Minute)
 	w.await("done", 1)
