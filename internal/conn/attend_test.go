@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"testing"
+
+	"tram/internal/conn/conntest"
 )
 
 // TestAttend: work ends soon after its client has left, whatever it left behind, in the clear and
@@ -41,7 +43,7 @@ func TestAttend(t *testing.T) {
 				cause <- context.Cause(work)
 			}}
 			if leave == nil {
-				o.TLS, _ = serverTLS()
+				o.TLS, _ = conntest.TLS()
 				o.Implicit = true
 			}
 			_, addr := start(t, o)

@@ -3,46 +3,14 @@ package conn
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"math/big"
 	"net"
-	"sync"
 	"testing"
 	"time"
 
+	"tram/internal/conn/conntest"
 	"tram/internal/limits"
 )
-
-// serverTLS makes a certificate for localhost and the configuration of a client that trusts it.
-var serverTLS = sync.OnceValues(func() (*tls.Config, *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
-		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return nil, nil
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{
-			Certificate: [][]byte{der}, PrivateKey: key,
-		}}},
-		&tls.Config{RootCAs: pool, ServerName: "localhost"}
-})
 
 // testLimits are generous, so that a test sees only the limit it sets.
 func testLimits() limits.Conn {
@@ -135,7 +103,7 @@ func (c *client) wantEnd() {
 // startTLS makes the client speak TLS on the same connection.
 func (c *client) startTLS() *client {
 	c.t.Helper()
-	_, cfg := serverTLS()
+	_, cfg := conntest.TLS()
 	conn := tls.Client(c.Conn, cfg)
 	if err := conn.Handshake(); err != nil {
 		c.t.Fatal(err)

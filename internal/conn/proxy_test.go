@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"tram/internal/conn/conntest"
 )
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -168,7 +170,7 @@ func TestProxyLimits(t *testing.T) {
 // with its first bytes.
 func TestProxyThenTLS(t *testing.T) {
 	t.Parallel()
-	cfg, _ := serverTLS()
+	cfg, _ := conntest.TLS()
 	_, addr := start(t, Options{
 		ProxyNetworks: loopback, TLS: cfg, Implicit: true, Handler: introduceYourself,
 	})

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tram/internal/clock"
+	"tram/internal/conn/conntest"
 	"tram/internal/limits"
 )
 
@@ -359,7 +360,7 @@ func TestIdleSessionsAreCheap(t *testing.T) {
 // TestIdleTLSSessionsAreCheap: above what crypto/tls takes by itself, a waiting session under TLS
 // holds less than 6 KiB. (The handshake's own goroutine even makes it cheaper.)
 func TestIdleTLSSessionsAreCheap(t *testing.T) {
-	cfg, trust := serverTLS()
+	cfg, trust := conntest.TLS()
 	_, addr := start(t, Options{Handler: echo, TLS: cfg, Implicit: true})
 	bare, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
 	if err != nil {

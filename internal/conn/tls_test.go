@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"tram/internal/conn/conntest"
 )
 
 // logTo returns a logger that writes text to w, which the test reads when the server is down.
@@ -30,7 +32,7 @@ func (l *locked) Write(p []byte) (int, error) {
 
 func TestStartTLS(t *testing.T) {
 	t.Parallel()
-	cfg, _ := serverTLS()
+	cfg, _ := conntest.TLS()
 	_, addr := start(t, Options{Handler: echo, TLS: cfg})
 	c := dial(t, addr)
 	c.send("before\r\nstarttls\r\n") // the group's last command
@@ -47,7 +49,7 @@ func TestStartTLS(t *testing.T) {
 
 func TestImplicitTLS(t *testing.T) {
 	t.Parallel()
-	cfg, trust := serverTLS()
+	cfg, trust := conntest.TLS()
 	_, addr := start(t, Options{Handler: echo, TLS: cfg, Implicit: true})
 	nc, err := tls.Dial("tcp", addr, trust)
 	if err != nil {
@@ -70,7 +72,7 @@ func TestImplicitTLS(t *testing.T) {
 // STARTTLS is neither executed nor answered, before or after a handshake.
 func TestInjection(t *testing.T) {
 	t.Parallel()
-	cfg, _ := serverTLS()
+	cfg, _ := conntest.TLS()
 	_, addr := start(t, Options{Handler: echo, TLS: cfg})
 	for _, after := range []string{"injected\r\n", "x", "\r\n", "\x16\x03\x01"} {
 		c := dial(t, addr)
@@ -91,7 +93,7 @@ func TestInjection(t *testing.T) {
 // least of all.
 func TestCloseNotify(t *testing.T) {
 	t.Parallel()
-	cfg, _ := serverTLS()
+	cfg, _ := conntest.TLS()
 	ended := make(chan error, 1)
 	_, addr := start(t, Options{TLS: cfg, Handler: func(ctx context.Context, c *Conn) {
 		if c.Wait() != nil {
@@ -127,7 +129,7 @@ func TestCloseNotify(t *testing.T) {
 // TestWebClient: a browser that was made to connect to a mail port is turned away in the handshake.
 func TestWebClient(t *testing.T) {
 	t.Parallel()
-	cfg, trust := serverTLS()
+	cfg, trust := conntest.TLS()
 	_, addr := start(t, Options{Handler: echo, TLS: cfg, Implicit: true})
 	for _, protos := range [][]string{{"h2"}, {"h2", "http/1.1"}, {"smtp", "http/1.1"}} {
 		web := trust.Clone()
@@ -143,7 +145,7 @@ func TestWebClient(t *testing.T) {
 // nothing are closed in time.
 func TestHandshakeFlood(t *testing.T) {
 	t.Parallel()
-	cfg, trust := serverTLS()
+	cfg, trust := conntest.TLS()
 	l := testLimits()
 	l.Handshake = 300 * time.Millisecond
 	shared := NewShared(SharedOptions{Handshakes: 1})

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tram/internal/conn/conntest"
 )
 
 // Transcripts in testdata/*.txt are run against a real server, each in several modes:
@@ -156,7 +158,7 @@ func (d *dialogue) connect(st step) *wire {
 	var nc net.Conn
 	var err error
 	if d.mode == "tls" {
-		_, cfg := certificate()
+		_, cfg := conntest.TLS()
 		nc, err = tls.Dial("tcp", d.house.tls, cfg)
 	} else {
 		nc, err = net.Dial("tcp", d.house.clear)

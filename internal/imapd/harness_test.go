@@ -2,23 +2,18 @@ package imapd
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"tram/internal/blob"
 	"tram/internal/clock"
 	"tram/internal/conn"
+	"tram/internal/conn/conntest"
 	"tram/internal/directory"
 	"tram/internal/imap"
 	"tram/internal/kv/memkv"
@@ -31,32 +26,6 @@ const (
 	testUser     = "alice@example.test"
 	testPassword = "tram-test-mail-password"
 )
-
-// certificate makes a certificate for localhost and the configuration of a client that trusts it.
-var certificate = sync.OnceValues(func() (*tls.Config, *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
-		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return nil, nil
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{
-		Certificate: [][]byte{der}, PrivateKey: key,
-	}}}, &tls.Config{RootCAs: pool, ServerName: "localhost"}
-})
 
 // house is a running server with what stands behind it.
 type house struct {
@@ -140,7 +109,7 @@ func build(t testing.TB, o options) *house {
 		Store: st, Directory: dir, Limits: l, Conn: o.conn, Clock: o.clock, Version: "test",
 		Logger: h.log,
 	})
-	serverTLS, _ := certificate()
+	serverTLS, _ := conntest.TLS()
 	t.Cleanup(func() { // after the listeners' end, which is registered later
 		check := store.CheckOptions{Deep: true}
 		if err := st.Check(ctx, check, func(f store.Finding) {
@@ -223,7 +192,7 @@ func (h *house) client() *imap.Client {
 // dial connects under TLS.
 func (h *house) dial() *imap.Client {
 	h.t.Helper()
-	_, clientTLS := certificate()
+	_, clientTLS := conntest.TLS()
 	c, err := imap.Dial(context.Background(), h.tls, imap.ClientOptions{TLS: clientTLS})
 	if err != nil {
 		h.t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/xdg-go/scram"
 
+	"tram/internal/conn/conntest"
 	"tram/internal/limits"
 )
 
@@ -22,7 +23,7 @@ func (h *house) dialRaw(addr string) *wire {
 	var nc net.Conn
 	var err error
 	if addr == h.tls {
-		_, cfg := certificate()
+		_, cfg := conntest.TLS()
 		nc, err = tls.Dial("tcp", addr, cfg)
 	} else {
 		nc, err = net.Dial("tcp", addr)
@@ -112,7 +113,7 @@ func TestStartTLS(t *testing.T) {
 	w := h.dialRaw(h.clear)
 	w.say(t, "a STARTTLS")
 	w.want(t, "a OK")
-	_, cfg := certificate()
+	_, cfg := conntest.TLS()
 	secure := tls.Client(w.Conn, cfg)
 	if err := secure.Handshake(); err != nil {
 		t.Fatal(err)

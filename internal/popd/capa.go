@@ -47,7 +47,7 @@ func (s *session) startTLS() error {
 		s.end("TLS handshake failed")
 		return nil
 	}
-	s.user, s.utf8, s.strange = "", false, 0
+	s.user, s.strange = "", 0
 	s.c.SetDeadline(time.Now().Add(s.srv.o.Limits.PreAuthIdle))
 	return nil
 }
@@ -56,7 +56,6 @@ func (s *session) startTLS() error {
 // are with it and without it: whoever kept them from programs that do not know the command would
 // keep people from their mail, and hardly a program knows it.
 func (s *session) enableUTF8() error {
-	s.utf8 = true
 	s.ok("UTF8 enabled")
 	return nil
 }

@@ -3,23 +3,18 @@ package popd
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"tram/internal/blob"
 	"tram/internal/clock"
 	"tram/internal/conn"
+	"tram/internal/conn/conntest"
 	"tram/internal/directory"
 	"tram/internal/kv/memkv"
 	"tram/internal/limits"
@@ -31,32 +26,6 @@ const (
 	testUser     = "alice@example.test"
 	testPassword = "tram-test-mail-password"
 )
-
-// certificate is a configuration for localhost and that of a client which trusts it.
-var certificate = sync.OnceValues(func() (*tls.Config, *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
-		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return nil, nil
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{
-		Certificate: [][]byte{der}, PrivateKey: key,
-	}}}, &tls.Config{RootCAs: pool, ServerName: "localhost"}
-})
 
 // house is a running server with what stands behind it.
 type house struct {
@@ -104,7 +73,7 @@ func build(t testing.TB, o options) *house {
 		t.Fatal(err)
 	}
 	srv := New(Options{Store: st, Directory: dir, Conn: o.conn})
-	serverTLS, _ := certificate()
+	serverTLS, _ := conntest.TLS()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"tram/internal/conn/conntest"
 	"tram/internal/limits"
 	"tram/internal/store"
 )
@@ -200,7 +201,7 @@ func TestClearText(t *testing.T) {
 	c.do("USER "+testUser, "-ERR [AUTH] Log-in needs TLS")
 	c.do("AUTH PLAIN", "-ERR [AUTH] Log-in needs TLS")
 	c.do("STLS", "+OK")
-	_, clientTLS := certificate()
+	_, clientTLS := conntest.TLS()
 	c.use(tls.Client(c.Conn, clientTLS))
 	capa = c.multi("CAPA")
 	if slices.Contains(capa, "STLS") || !slices.ContainsFunc(capa, func(l string) bool {

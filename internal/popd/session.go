@@ -29,7 +29,6 @@ type session struct {
 	revoked    atomic.Bool
 
 	drop    *maildrop // nil before log-in
-	utf8    bool      // the client said UTF8 (RFC 6856 §3.1)
 	bads    int       // in a row
 	strange int       // commands before log-in that lead nowhere
 	ended   bool

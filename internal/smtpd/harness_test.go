@@ -4,15 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"path/filepath"
 	"strings"
@@ -22,6 +17,7 @@ import (
 
 	"tram/internal/blob"
 	"tram/internal/conn"
+	"tram/internal/conn/conntest"
 	"tram/internal/deliver"
 	"tram/internal/directory"
 	"tram/internal/envelope"
@@ -246,7 +242,7 @@ func (h *house) open(mode Mode, change func(*Options, *conn.Options)) *door {
 		Mode: mode, Hostname: "mx.example.test", Domain: "example.test",
 		Directory: h.dir, Deliver: h.deliver, Queue: h.queue, Limits: h.limits,
 	}
-	cfg, _ := testTLS()
+	cfg, _ := conntest.TLS()
 	co := conn.Options{Name: string(mode), TLS: cfg, Limits: h.limits.Conn}
 	if mode == LMTP {
 		co.TLS = nil
@@ -369,7 +365,7 @@ func (c *client) wantEnd() {
 
 func (c *client) startTLS() *client {
 	c.t.Helper()
-	_, cfg := testTLS()
+	_, cfg := conntest.TLS()
 	conn := tls.Client(c.nc, cfg)
 	if err := conn.Handshake(); err != nil {
 		c.t.Fatal(err)
@@ -399,30 +395,3 @@ func (w logWriter) Write(p []byte) (int, error) {
 	w.h.t.Logf("%s", bytes.TrimRight(p, "\n"))
 	return len(p), nil
 }
-
-// testTLS makes a certificate for localhost and a client's configuration that trusts it.
-var testTLS = sync.OnceValues(func() (*tls.Config, *tls.Config) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"},
-		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return nil, nil
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, nil
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{
-			Certificate: [][]byte{der}, PrivateKey: key,
-		}}},
-		&tls.Config{RootCAs: pool, ServerName: "localhost"}
-})
