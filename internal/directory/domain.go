@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"golang.org/x/net/idna"
 
@@ -128,4 +129,20 @@ func decodeDomain(rest, value []byte) (Domain, error) {
 		return Domain{}, fmt.Errorf("read domain %s: %w", name, errors.Join(kv.ErrCorrupt, err))
 	}
 	return rec.domain(name), nil
+}
+
+// OwnDomain returns the domain that answers for a host of this name, RFC 5321 §4.5.1: the one that the
+// host is named in, else the first; "" while there is none.
+func (d *Directory) OwnDomain(ctx context.Context, host string) (string, error) {
+	domains, err := d.Domains(ctx)
+	if err != nil {
+		return "", err
+	}
+	own := ""
+	for i, domain := range domains {
+		if i == 0 || host == domain.Name || strings.HasSuffix(host, "."+domain.Name) {
+			own = domain.Name
+		}
+	}
+	return own, nil
 }

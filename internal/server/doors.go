@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"tram/internal/certs"
 	"tram/internal/config"
@@ -67,13 +66,9 @@ func rootsOf(path string) (*x509.CertPool, error) {
 }
 
 // hang puts each door's server behind its listener.
-func (s *Server) hang(ctx context.Context) error {
+func (s *Server) hang(context.Context) error {
 	if s.o.Offline {
 		return nil
-	}
-	postmaster, err := s.ownDomain(ctx)
-	if err != nil {
-		return err
 	}
 	c := s.o.Config
 	s.shared = conn.NewShared(conn.SharedOptions{Clock: s.o.Clock})
@@ -95,7 +90,7 @@ func (s *Server) hang(ctx context.Context) error {
 		}
 		switch d.name {
 		case "smtp", "submission", "submissions", "lmtp":
-			s.smtpDoor(d.name, postmaster, &o)
+			s.smtpDoor(d.name, &o)
 		case "imap", "imaps":
 			o.TLS, o.Implicit = s.Certs.TLSConfig(certs.IMAP), d.name == "imaps"
 			o.Limits.Total = c.Limits.IMAP.Connections
@@ -113,27 +108,10 @@ func (s *Server) hang(ctx context.Context) error {
 	return nil
 }
 
-// ownDomain is the domain whose postmaster is this server's: the one the host is named in, else the
-// first; "" while there is none.
-func (s *Server) ownDomain(ctx context.Context) (string, error) {
-	domains, err := s.Directory.Domains(ctx)
-	if err != nil {
-		return "", fmt.Errorf("list domains: %w", err)
-	}
-	own := ""
-	for i, d := range domains {
-		host := s.o.Config.Hostname
-		if i == 0 || host == d.Name || strings.HasSuffix(host, "."+d.Name) {
-			own = d.Name
-		}
-	}
-	return own, nil
-}
-
 // smtpDoor serves SMTP in the mode of the door. Port 25 shows its certificate to whatever name it is
 // asked for; the doors for people are strict. LMTP is for programs of this machine: no TLS, and no
 // limits per address where there is none.
-func (s *Server) smtpDoor(name, postmaster string, o *conn.Options) {
+func (s *Server) smtpDoor(name string, o *conn.Options) {
 	mode := smtpd.Submission
 	var resolver dns.Resolver // who logs in has a better name than his address's
 	switch name {
@@ -148,7 +126,7 @@ func (s *Server) smtpDoor(name, postmaster string, o *conn.Options) {
 		o.TLS, o.Implicit = s.Certs.TLSConfig(certs.Submission), name == "submissions"
 	}
 	srv := smtpd.New(smtpd.Options{
-		Mode: mode, Hostname: s.o.Config.Hostname, Domain: postmaster, Directory: s.Directory,
+		Mode: mode, Hostname: s.o.Config.Hostname, Directory: s.Directory,
 		Deliver: s.Deliver, Queue: s.Queue, Limits: s.o.Config.Limits, Clock: s.o.Clock,
 		Logger: s.o.Logger.With("room", "smtpd"), Trace: s.Trace, Measure: s.o.Measure,
 		Resolver: resolver,

@@ -221,7 +221,7 @@ func TestPostmasterIsOfTheHostsDomain(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := s.ownDomain(t.Context()); got != step.want || err != nil {
+		if got, err := s.Directory.OwnDomain(t.Context(), s.o.Config.Hostname); got != step.want || err != nil {
 			t.Errorf("after adding %q: %q, %v", step.add, got, err)
 		}
 	}

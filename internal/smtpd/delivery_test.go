@@ -484,8 +484,8 @@ func TestReceivedIsHarmless(t *testing.T) {
 func TestPostmaster(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	for _, told := range []string{"example.test", "", "none.test"} {
-		c := h.open(MX, func(o *Options, _ *conn.Options) { o.Domain = told }).hello()
+	for _, host := range []string{"mx.example.test", "example.test", "mx.none.test"} {
+		c := h.open(MX, func(o *Options, _ *conn.Options) { o.Hostname = host }).hello()
 		c.cmd("MAIL FROM:<a@elsewhere.test>", "250")
 		c.cmd("RCPT TO:<Postmaster>", "250 2.1.5")
 	}

@@ -63,7 +63,7 @@ func FuzzSession(f *testing.F) {
 		var panics bytes.Buffer
 		o := Options{
 			Mode: []Mode{MX, Submission, LMTP}[uint(mode)%3], Hostname: "mx.example.test",
-			Domain: "example.test", Directory: h.dir, Deliver: h.deliver, Queue: h.queue,
+			Directory: h.dir, Deliver: h.deliver, Queue: h.queue,
 			Limits: h.limits,
 		}
 		s := &tape{in: in, step: max(1, step&0xffff)}

@@ -239,7 +239,7 @@ type door struct {
 func (h *house) open(mode Mode, change func(*Options, *conn.Options)) *door {
 	h.t.Helper()
 	o := Options{
-		Mode: mode, Hostname: "mx.example.test", Domain: "example.test",
+		Mode: mode, Hostname: "mx.example.test",
 		Directory: h.dir, Deliver: h.deliver, Queue: h.queue, Limits: h.limits,
 	}
 	cfg, _ := conntest.TLS()

@@ -3,6 +3,7 @@ package smtpd
 import (
 	"context"
 
+	"tram/internal/deliver"
 	"tram/internal/envelope"
 	"tram/internal/smtp"
 	"tram/internal/trace"
@@ -21,7 +22,11 @@ func (x *session) rcpt(ctx context.Context, args string) {
 		return
 	}
 	if to.Domain == "" {
-		to.Domain = x.ownDomain(ctx) // <Postmaster>, RFC 5321 §4.5.1
+		// <Postmaster>, RFC 5321 §4.5.1. Domains come and go while the server runs.
+		if to.Domain, err = x.o.Directory.OwnDomain(ctx, x.o.Hostname); err != nil {
+			x.failWith(ctx, deliver.ReplyOf(err))
+			return
+		}
 	}
 	if r := x.refuseRcpt(ctx, to); r.Code != 0 {
 		x.m.rcptRefused.Inc()
@@ -34,19 +39,6 @@ func (x *session) rcpt(ctx context.Context, args string) {
 		Address: to, Notify: envelope.Notify(p.Notify), ORCPT: p.ORCPT,
 	})
 	x.say(250, smtp.Enhanced{2, 1, 5}, "Ok")
-}
-
-// ownDomain is the domain whose postmaster answers for this server: the one it was told, or, when that
-// is none of ours, the first that there is. Domains come and go while the server runs.
-func (x *session) ownDomain(ctx context.Context) string {
-	if x.o.Directory.IsLocal(x.o.Domain) {
-		return x.o.Domain
-	}
-	domains, err := x.o.Directory.Domains(ctx)
-	if err != nil || len(domains) == 0 {
-		return x.o.Domain // which is refused
-	}
-	return domains[0].Name
 }
 
 // refuseRcpt says why a recipient is not taken; a reply without Code: he is.

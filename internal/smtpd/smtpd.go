@@ -52,8 +52,7 @@ var (
 // submissions.
 type Options struct {
 	Mode      Mode
-	Hostname  string // as the greeting and Received say it
-	Domain    string // whose postmaster RCPT TO:<Postmaster> is; "": Hostname
+	Hostname  string // as the greeting and Received say it; <Postmaster> is that of its domain
 	Directory *directory.Directory
 	Deliver   *deliver.Deliverer
 	Queue     deliver.Forwarder // takes submissions
@@ -89,9 +88,6 @@ func New(o Options) *Server {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Domain == "" {
-		o.Domain = o.Hostname
 	}
 	mode := string(o.Mode)
 	s := &Server{o: o, m: meters{

@@ -309,24 +309,26 @@ func BenchmarkBig(b *testing.B) {
 			}
 			id = from
 		})
-		b.Run("expunge-half", func(b *testing.B) {
-			for b.Loop() {
-				err := s.Account(1).Update(ctx, func(tx *Tx) error {
-					l, err := tx.List(id)
-					if err == nil {
-						_, err = tx.Expunge(id, uidsOf(l)[:big/2])
-					}
-					return err
-				})
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.StopTimer()
-				recoverAll(b, s, id)
-				b.StartTimer()
-			}
-		})
+		b.Run("expunge-half", func(b *testing.B) { benchExpunge(b, s, id) })
 	})
+}
+
+func benchExpunge(b *testing.B, s *Store, id MailboxID) {
+	for b.Loop() {
+		err := s.Account(1).Update(context.Background(), func(tx *Tx) error {
+			l, err := tx.List(id)
+			if err == nil {
+				_, err = tx.Expunge(id, uidsOf(l)[:big/2])
+			}
+			return err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		recoverAll(b, s, id)
+		b.StartTimer()
+	}
 }
 
 func recoverAll(b *testing.B, s *Store, id MailboxID) {
