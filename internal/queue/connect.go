@@ -95,6 +95,10 @@ func (s *session) tryAddr(ctx context.Context, h host, addr string) error {
 		return err
 	}
 	s.c, s.host, s.addr, s.used = c, h, addr, 0
+	s.q.mu.Lock()
+	s.d.conns++
+	s.q.mu.Unlock()
+	s.beside = 0
 	s.verified = s.q.proves(c, h)
 	return nil
 }

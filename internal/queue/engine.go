@@ -70,6 +70,9 @@ type destination struct {
 	grown    int  // messages taken at that limit since it was changed
 	proven   bool // it has greeted us lately
 	idle     []*session
+	conns    int           // connections to it, those that say goodbye included
+	parting  int           // of them, those that say goodbye
+	parted   chan struct{} // closed when none of them is left; nil: none was
 
 	feed    []legRef      // due items that no session has taken yet
 	cursor  []legRef      // per shard: where reading the feed goes on

@@ -98,22 +98,61 @@ func (q *Queue) parkDest(ctx context.Context, dest string, row destRow) {
 	}
 }
 
-// failed notes that a destination could not be reached. If other sessions there go on, it has only
-// had enough of us: it gets one session less, which is this one. Else nothing is sent to it until
-// its next probe.
+// failed notes that a destination could not be reached. If we have other connections there, it has
+// only had enough of us: it gets one session less, which is this one. Else nothing is sent to it
+// until its next probe.
 func (q *Queue) failed(ctx context.Context, s *session, why *destFailure) {
 	d := s.d
 	q.mu.Lock()
 	d.soft = 0
-	if d.proven && d.sessions > 1 {
-		d.limit = max(1, min(d.limit, d.sessions)-1)
-		d.enough, d.grown = d.limit, 0
-		s.surplus = true
+	others := d.conns
+	if s.c != nil {
+		others--
+	}
+	// One that was there when this session knocked may be gone by now.
+	if !d.proven || d.sessions <= 1 && max(others, s.beside) == 0 {
 		q.mu.Unlock()
+		q.rest(ctx, d, why)
 		return
 	}
+	d.limit = max(1, min(d.limit, d.sessions)-1)
+	d.enough, d.grown = d.limit, 0
+	s.surplus = true
+	wait := d.parted
+	if d.sessions > 1 || others > d.parting {
+		wait = nil
+	}
 	q.mu.Unlock()
-	q.rest(ctx, d, why)
+	if wait == nil {
+		return
+	}
+	// What stands in the way are connections of ours that say goodbye: a new one before they are
+	// gone would be refused again.
+	select {
+	case <-wait:
+	case <-q.leaving:
+	case <-ctx.Done():
+	}
+}
+
+// partFrom notes that a connection to a destination begins to say goodbye, and partedFrom that it
+// has done so.
+func (q *Queue) partFrom(d *destination) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if d.parting++; d.parting == 1 {
+		d.parted = make(chan struct{})
+	}
+}
+
+func (q *Queue) partedFrom(d *destination) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d.conns--
+	if d.parting--; d.parting == 0 {
+		close(d.parted)
+		d.parted = nil
+	}
 }
 
 // rest leaves a destination alone until the next probe.

@@ -53,6 +53,56 @@ func TestServerWithOneConnection(t *testing.T) {
 	w.empty()
 }
 
+// A connection that has carried as much as it should is closed, and the next one opened: a server that
+// allows one at a time refuses it as long as the first says goodbye, which is no failure of its.
+func TestNextConnectionWaitsForTheLast(t *testing.T) {
+	t.Parallel()
+	const messages = 12
+	w := newWorld(t, func(o *Options) {
+		o.Limits.PerSession, o.Limits.DestMin, o.Limits.DestMax = messages/3, 1, 1
+	})
+	s := w.net.listen(t, "192.0.2.1", "PIPELINING")
+	s.on(func(stage, _ string) string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if stage == "greeting" && s.now > 1 {
+			return "421 4.7.0 Too many connections"
+		}
+		return ""
+	})
+	open := w.block(s, "QUIT")
+	for range messages {
+		w.send("bob@alive.test")
+	}
+	w.run()
+	refused := until(func() bool {
+		w.q.mu.Lock()
+		defer w.q.mu.Unlock()
+		d := w.q.dests["alive.test"]
+		return d != nil && d.enough == 1
+	})
+	if !refused {
+		t.Fatalf("the second connection was not refused; the queue said:\n%s", w.log)
+	}
+	for range 10 {
+		w.look()
+	}
+	if n := w.net.dialled("192.0.2.1:25"); n != 2 {
+		t.Errorf("dialled %d times while the first said goodbye", n)
+	}
+	open()
+	w.await("done", messages)
+	if n := len(s.taken()); n != messages || w.log.times("destination failed") > 0 {
+		t.Errorf("%d arrived; the queue said:\n%s", n, w.log)
+	}
+	w.empty()
+	w.q.mu.Lock()
+	defer w.q.mu.Unlock()
+	if d := w.q.dests["alive.test"]; d.parting < 0 || d.conns < d.parting {
+		t.Errorf("%d connections, %d of them parting", d.conns, d.parting)
+	}
+}
+
 // Sessions to a destination grow one by one with what it takes, and slowly once it had enough.
 func TestConcurrencyGrowsAndShrinks(t *testing.T) {
 	t.Parallel()

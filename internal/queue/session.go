@@ -14,15 +14,16 @@ import (
 // session is one worker at a destination: it takes items, brings them there over one connection,
 // and records what became of them.
 type session struct {
-	q     *Queue
-	d     *destination
-	way   *route
-	next  int // the host of the way that is tried next
-	host  host
-	dials int          // addresses of the way that were tried
-	c     *smtp.Client // nil: not connected
-	addr  string       // whom c talks to
-	used  int          // transactions on c
+	q      *Queue
+	d      *destination
+	way    *route
+	next   int // the host of the way that is tried next
+	host   host
+	dials  int          // addresses of the way that were tried
+	c      *smtp.Client // nil: not connected
+	addr   string       // whom c talks to
+	beside int          // connections to the destination when this one began to connect
+	used   int          // transactions on c
 
 	verified bool          // c's certificate proves the host's name
 	marked   map[ID]bool   // items whose attempt is noted on disk
@@ -157,9 +158,16 @@ func (s *session) hangUp(ctx context.Context) {
 	s.c, s.used, s.verified, s.rested = nil, 0, false, false
 	if c.Err() != nil {
 		c.Close()
+		s.q.mu.Lock()
+		s.d.conns--
+		s.q.mu.Unlock()
 		return
 	}
-	s.q.wg.Go(func() { c.Quit(ctx) })
+	s.q.partFrom(s.d)
+	s.q.wg.Go(func() {
+		c.Quit(ctx)
+		s.q.partedFrom(s.d)
+	})
 }
 
 // destFailure is the error of a destination that could not be reached at all, or would not talk:
@@ -218,6 +226,9 @@ const maxDials = 20
 // nextHost connects to the next host of the way that will talk to us.
 func (s *session) nextHost(ctx context.Context) error {
 	s.hangUp(ctx)
+	s.q.mu.Lock()
+	s.beside = s.d.conns
+	s.q.mu.Unlock()
 	var why failures
 	for s.next < len(s.way.hosts) && s.dials < maxDials {
 		h := s.way.hosts[s.next]

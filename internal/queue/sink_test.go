@@ -169,6 +169,7 @@ type talk struct {
 	r    *bufio.Reader
 	m    mail
 	part strings.Builder
+	left bool
 }
 
 func (s *sink) serve(c net.Conn) {
@@ -177,8 +178,8 @@ func (s *sink) serve(c net.Conn) {
 	s.now++
 	s.peak = max(s.peak, s.now)
 	s.mu.Unlock()
-	defer func() { s.mu.Lock(); s.now--; s.mu.Unlock() }()
 	k := &talk{s: s, conn: c, r: bufio.NewReader(c)}
+	defer k.leave()
 	if !k.say("greeting", "", "220 "+s.name+" ESMTP") {
 		return
 	}
@@ -195,6 +196,16 @@ func (s *sink) serve(c net.Conn) {
 		if !k.handle(strings.ToUpper(verb), arg) {
 			return
 		}
+	}
+}
+
+// leave takes the connection off those that count, once.
+func (k *talk) leave() {
+	k.s.mu.Lock()
+	defer k.s.mu.Unlock()
+	if !k.left {
+		k.left = true
+		k.s.now--
 	}
 }
 
@@ -250,7 +261,9 @@ func (k *talk) handle(verb, arg string) bool {
 	case "BDAT":
 		return k.chunk(strings.Fields(arg))
 	case "QUIT":
-		k.write("221 bye")
+		reply := k.s.choose("QUIT", "", "221 bye")
+		k.leave()
+		k.write(reply)
 		return false
 	}
 	return k.say(verb, arg, "250 ok")
