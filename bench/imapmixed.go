@@ -156,3 +156,45 @@ func imapMixed(s *Server) (Result, error) {
 	}
 	return r, nil
 }
+
+// noops is what the way to and from the server costs when there is nothing to do: ten clients ask
+// each times whether there is news.
+func noops(s *Server, each int) (Result, error) {
+	const clients = 10
+	all := make([]*wire.IMAP, clients)
+	for i := range all {
+		c, err := s.imap(i)
+		if err != nil {
+			return nil, err
+		}
+		defer c.Logout()
+		if _, err := c.Select("INBOX", ""); err != nil {
+			return nil, err
+		}
+		all[i] = c
+	}
+	var wg sync.WaitGroup
+	errs := make(chan error, clients)
+	cpu, start := s.cpu(), time.Now()
+	for _, c := range all {
+		wg.Go(func() {
+			var err error
+			for range each {
+				if err = c.Do(nil, "NOOP"); err != nil {
+					break
+				}
+			}
+			errs <- err
+		})
+	}
+	wg.Wait()
+	for range all {
+		if err := <-errs; err != nil {
+			return nil, err
+		}
+	}
+	n := float64(clients * each)
+	return Result{
+		"ops": n, "ops_per_s": n / time.Since(start).Seconds(), "cpu_s_per_1k": (s.cpu() - cpu) / n * 1000,
+	}, nil
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strconv"
@@ -18,12 +19,13 @@ const stranger = "sender@load.test"
 type smtpLoad struct {
 	messages int
 	mix      []int
-	sessions int    // 0: ten
-	perConn  bool   // a connection for each message
-	startTLS bool   //
-	users    []int  // the recipients in turn; nil: all
-	keep     bool   // what was delivered stays in the mailboxes
-	done     func() // is called when all is delivered, before anything else is asked of the server
+	sessions int           // 0: ten
+	perConn  bool          // a connection for each message
+	startTLS bool          //
+	curves   []tls.CurveID // key exchanges that are offered; nil: all
+	users    []int         // the recipients in turn; nil: all
+	keep     bool          // what was delivered stays in the mailboxes
+	done     func()        // is called when all is delivered, before anything else is asked of the server
 }
 
 func (l smtpLoad) user(s *Server, seq int) int {
@@ -166,7 +168,11 @@ func smtpIn(s *Server, l smtpLoad) (Result, error) {
 	cpu, start := s.cpu(), time.Now()
 	anybody := func(int) (string, string, string) { return "", "", stranger }
 	rcpt := func(seq int) string { return s.user(l.user(s, seq)) }
-	acked, sentBytes, err := l.inject(s.target(s.SMTP, security), anybody, rcpt, run, &ack)
+	target := s.target(s.SMTP, security)
+	if l.curves != nil { // loopback, and the server is under test
+		target.Config = &tls.Config{InsecureSkipVerify: true, CurvePreferences: l.curves}
+	}
+	acked, sentBytes, err := l.inject(target, anybody, rcpt, run, &ack)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"crypto/tls"
+	"strings"
+)
 
 // A test is a piece of work that is measured on one server.
 type test struct {
@@ -39,14 +42,25 @@ var tests = []test{
 		run: func(s *Server) (Result, error) {
 			return smtpIn(s, smtpLoad{messages: s.count(1000), mix: sizes4k, perConn: true, startTLS: true})
 		}},
+	{name: "perconn-x25519", what: "the same with X25519 alone, as programs agree on that know no ML-KEM",
+		run: func(s *Server) (Result, error) {
+			return smtpIn(s, smtpLoad{messages: s.count(1000), mix: sizes4k, perConn: true, startTLS: true,
+				curves: []tls.CurveID{tls.X25519}})
+		}},
 	{name: "relay", what: "2,000 of 4 kB submitted with AUTH over STARTTLS, to 20 domains elsewhere",
 		run: func(s *Server) (Result, error) { return relay(s, s.count(2000)) }},
 	{name: "syncs", what: "1,000 of 4 kB, 10 sessions, with the calls to sync counted by strace", starts: true,
 		once: true, run: func(s *Server) (Result, error) {
 			return countSyncs(s, smtpLoad{messages: s.count(1000), mix: sizes4k})
 		}},
+	{name: "syncs64", what: "4,000 of 4 kB, 64 sessions, with the calls to sync counted by strace", starts: true,
+		once: true, run: func(s *Server) (Result, error) {
+			return countSyncs(s, smtpLoad{messages: s.count(4000), mix: sizes4k, sessions: 64})
+		}},
 	{name: "append", what: "2,000 APPENDs one by one over 4 connections into one mailbox",
 		run: func(s *Server) (Result, error) { return appendOneByOne(s, s.count(2000)) }},
+	{name: "noop", what: "10 mail programs that only ask whether there is news, 3,000 times each", calm: true,
+		run: func(s *Server) (Result, error) { return noops(s, s.count(3000)) }},
 	{name: "mixed", what: "10 mail programs for 8 s, 300 messages each", run: imapMixed},
 	{name: "idle1k", what: "1,000 TLS connections in IDLE, then a message to each user", calm: true,
 		run: func(s *Server) (Result, error) { return idle(s, s.count(1000)) }},

@@ -16,7 +16,9 @@ import (
 
 	"tram/internal/admin"
 	"tram/internal/config"
+	"tram/internal/directory"
 	"tram/internal/server"
+	"tram/internal/smtp"
 )
 
 // The demo's people.
@@ -112,36 +114,23 @@ func demoOptions(f demoFlags) (server.Options, error) {
 
 // settle makes the demo's domain and accounts when they are not there.
 func settle(ctx context.Context, s *server.Server) error {
-	have := map[string]bool{}
-	domains, err := s.Admin.Domains(ctx)
+	_, err := s.Directory.Domain(ctx, demoDomain)
+	if errors.Is(err, directory.ErrNotFound) {
+		_, err = s.Admin.AddDomain(ctx, demoDomain)
+	}
 	if err != nil {
 		return err
-	}
-	for _, d := range domains {
-		have[d.Name] = true
-	}
-	if !have[demoDomain] {
-		if _, err := s.Admin.AddDomain(ctx, demoDomain); err != nil {
-			return err
-		}
-	}
-	accounts, err := s.Admin.Accounts(ctx, demoDomain)
-	if err != nil {
-		return err
-	}
-	for _, p := range accounts {
-		have[p.Address] = true
 	}
 	// Side by side: most of it is the hashing of passwords and waiting for the disk.
 	var adding errgroup.Group
 	for name, full := range map[string]string{"alice": "Alice", "bob": "Bob"} {
-		address := name + "@" + demoDomain
-		if have[address] {
+		address := smtp.Address{Local: name, Domain: demoDomain}
+		if _, err := s.Directory.AccountByAddress(ctx, address); err == nil {
 			continue
 		}
 		adding.Go(func() error {
 			_, err := s.Admin.AddAccount(ctx, admin.NewAccount{
-				Address: address, Name: full, Password: demoPassword, AllowCommonPassword: true,
+				Address: address.String(), Name: full, Password: demoPassword, AllowCommonPassword: true,
 			})
 			return err
 		})

@@ -12,15 +12,7 @@ func TestServerWithOneConnection(t *testing.T) {
 	t.Parallel()
 	const messages = 60
 	w := newWorld(t)
-	s := w.net.listen(t, "192.0.2.1", "PIPELINING")
-	s.on(func(stage, _ string) string {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if stage == "greeting" && s.now > 1 {
-			return "421 4.7.0 Too many connections"
-		}
-		return ""
-	})
+	s := w.oneConnection()
 	open := w.block(s, "DOT")
 	for range messages {
 		w.send("bob@alive.test")
@@ -61,15 +53,7 @@ func TestNextConnectionWaitsForTheLast(t *testing.T) {
 	w := newWorld(t, func(o *Options) {
 		o.Limits.PerSession, o.Limits.DestMin, o.Limits.DestMax = messages/3, 1, 1
 	})
-	s := w.net.listen(t, "192.0.2.1", "PIPELINING")
-	s.on(func(stage, _ string) string {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if stage == "greeting" && s.now > 1 {
-			return "421 4.7.0 Too many connections"
-		}
-		return ""
-	})
+	s := w.oneConnection()
 	open := w.block(s, "QUIT")
 	for range messages {
 		w.send("bob@alive.test")
@@ -101,6 +85,20 @@ func TestNextConnectionWaitsForTheLast(t *testing.T) {
 	if d := w.q.dests["alive.test"]; d.parting < 0 || d.conns < d.parting {
 		t.Errorf("%d connections, %d of them parting", d.conns, d.parting)
 	}
+}
+
+// oneConnection is alive.test's server, which takes one connection at a time.
+func (w *world) oneConnection() *sink {
+	s := w.net.listen(w.t, "192.0.2.1", "PIPELINING")
+	s.on(func(stage, _ string) string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if stage == "greeting" && s.now > 1 {
+			return "421 4.7.0 Too many connections"
+		}
+		return ""
+	})
+	return s
 }
 
 // Sessions to a destination grow one by one with what it takes, and slowly once it had enough.
