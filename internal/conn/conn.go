@@ -64,17 +64,22 @@ type Conn struct {
 	try    func(uintptr) bool // c.readReady, bound once
 	remote netip.AddrPort
 	local  netip.AddrPort
+	sits   seat // what it is counted as
 	tls    *tls.Conn
+	below  *transport // of tls, where the socket has a descriptor
 
 	in      []byte // borrowed while bytes move; in[r:w] is buffered input
 	r, w    int
 	bulk    bool    // the last read filled its buffer: borrow large ones
 	one     [1]byte // what a connection without descriptor waits with
-	readN   int     // readReady's results
+	got     []byte  // readReady's results
+	readN   int
 	readErr error
 
 	out  []byte // borrowed; pending output
 	werr error  // sticky
+
+	z *compression // nil: what is read and written goes as it is
 
 	idle      time.Duration
 	deadline  time.Time // of the session
@@ -143,10 +148,16 @@ func (c *Conn) Close() error { return c.base.Close() }
 // finish is the orderly end: what is pending goes out, TLS says its close_notify, and a client that
 // is still talking gets the chance to read our last words before the reset.
 func (c *Conn) finish() {
-	err := c.Flush()
+	var err error
+	if c.Compressing() {
+		err = c.endStream()
+	} else {
+		err = c.Flush()
+	}
 	talking := c.tls == nil && c.Arrived()
 	c.releaseIn()
 	c.releaseOut()
+	c.endCompression()
 	if err == nil && talking {
 		c.linger()
 	}

@@ -157,22 +157,40 @@ func (c *Conn) makeRoom() {
 
 // fillWaiting waits for input without holding a buffer and puts it into a borrowed one.
 func (c *Conn) fillWaiting() error {
-	if err := c.armRead(); err != nil {
+	if c.z != nil {
+		return c.inflateWaiting()
+	}
+	buf, n, err := c.await()
+	if err != nil {
 		return err
 	}
-	if c.rc == nil {
-		return c.fillByOne()
+	c.in, c.r, c.w = buf, 0, n
+	c.received(n)
+	return nil
+}
+
+// await waits for input without holding a buffer and returns it in a borrowed one.
+func (c *Conn) await() ([]byte, int, error) {
+	if err := c.armRead(); err != nil {
+		return nil, 0, err
 	}
-	c.readN, c.readErr = 0, nil
+	if c.below != nil {
+		return c.awaitTLS()
+	}
+	if c.rc == nil {
+		return c.awaitOne()
+	}
+	c.got, c.readN, c.readErr = nil, 0, nil
 	err := c.rc.Read(c.try)
 	if err == nil {
 		err = c.readErr
 	}
 	if err != nil {
-		return c.readFailed(err)
+		return nil, 0, c.readFailed(err)
 	}
-	c.received(c.readN)
-	return nil
+	buf := c.got
+	c.got = nil
+	return buf, c.readN, nil
 }
 
 // readReady is called by the poller when the socket may have input: only then is a buffer
@@ -194,28 +212,57 @@ func (c *Conn) readReady(fd uintptr) bool {
 			giveBack(buf)
 			c.readErr = io.EOF
 		default:
-			c.in, c.r, c.w, c.readN = buf, 0, n, n
+			c.got, c.readN = buf, n
 		}
 		return true
 	}
 }
 
-// fillByOne waits in a read of a single byte, for connections without a descriptor of their own:
-// TLS, and pipes in tests. The rest of a TLS record lies ready in crypto/tls then, and the next
-// read takes it without a system call.
-func (c *Conn) fillByOne() error {
-	n, err := c.nc.Read(c.one[:])
-	if n == 0 {
-		if err == nil {
-			return nil
+// awaitTLS waits at the socket, and not in crypto/tls, whose reads stand so deep on the stack that
+// an idle session would keep 8 KiB of it instead of 4. What came is handed to crypto/tls through the
+// transport; the system calls are the same. Reading a single byte tells whether a record is complete:
+// the rest of it lies ready then.
+func (c *Conn) awaitTLS() ([]byte, int, error) {
+	for {
+		c.below.noWait = true
+		n, err := c.nc.Read(c.one[:])
+		c.below.noWait = false
+		switch {
+		case n > 0:
+			buf := borrow(c.class())
+			buf[0] = c.one[0]
+			return buf, 1, nil
+		case err != nil && !errors.Is(err, errNothing):
+			return nil, 0, c.readFailed(err)
 		}
-		return c.readFailed(err)
+		c.got, c.readN, c.readErr = nil, 0, nil
+		err = c.peek.Read(c.try)
+		if err == nil {
+			err = c.readErr
+		}
+		if errors.Is(err, io.EOF) {
+			return c.awaitOne() // crypto/tls knows whether the end is one
+		}
+		if err != nil {
+			return nil, 0, c.readFailed(err)
+		}
+		c.below.lead, c.below.lent, c.got = c.got[:c.readN], c.got, nil
 	}
-	c.in = borrow(c.class())
-	c.in[0] = c.one[0]
-	c.r, c.w = 0, 1
-	c.received(1)
-	return nil
+}
+
+// awaitOne waits in a read of a single byte, for connections without a descriptor: pipes in tests.
+func (c *Conn) awaitOne() ([]byte, int, error) {
+	for {
+		n, err := c.nc.Read(c.one[:])
+		if n > 0 {
+			buf := borrow(c.class())
+			buf[0] = c.one[0]
+			return buf, 1, nil
+		}
+		if err != nil {
+			return nil, 0, c.readFailed(err)
+		}
+	}
 }
 
 func (c *Conn) class() int {
@@ -229,6 +276,9 @@ func (c *Conn) class() int {
 func (c *Conn) readInto(p []byte) (int, error) {
 	if err := c.Flush(); err != nil {
 		return 0, err
+	}
+	if c.z != nil {
+		return c.inflateInto(p)
 	}
 	if err := c.armRead(); err != nil {
 		return 0, err

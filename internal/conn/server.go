@@ -233,6 +233,18 @@ type seat struct {
 
 // serve runs a connection that take has counted in.
 func (s *Server) serve(nc net.Conn, addr netip.AddrPort) {
+	c := s.newConn(nc, addr)
+	s.enroll(c)
+	defer s.countOut(c)
+	defer c.end()
+	if s.begin(c) {
+		// Nothing but this is on the stack while the session waits, see awaitTLS.
+		s.o.Handler(s.ctx, c)
+	}
+}
+
+// newConn returns a connection that has not begun.
+func (s *Server) newConn(nc net.Conn, addr netip.AddrPort) *Conn {
 	c := &Conn{
 		ID: newID(), server: s, nc: nc, base: nc,
 		remote: addr, local: addrOf(nc.LocalAddr()),
@@ -243,27 +255,32 @@ func (s *Server) serve(nc net.Conn, addr netip.AddrPort) {
 			c.rc, c.peek = rc, rc
 		}
 	}
-	sits := seat{addr: addr.Addr(), counted: !s.fromProxy(addr)}
-	s.enroll(c)
-	defer func() {
-		s.dismiss(c)
-		s.gate.leave(sits)
-		s.shared.leave()
-		s.active.Add(-1)
-		s.running.Done()
-	}()
-	defer c.end()
-	if !sits.counted && s.introduce(c, &sits) != nil {
-		return
+	c.sits = seat{addr: addr.Addr(), counted: !s.fromProxy(addr)}
+	return c
+}
+
+// countOut undoes take.
+func (s *Server) countOut(c *Conn) {
+	s.dismiss(c)
+	s.gate.leave(c.sits)
+	s.shared.leave()
+	s.active.Add(-1)
+	s.running.Done()
+}
+
+// begin does what comes before the protocol, and reports whether there is to be one.
+func (s *Server) begin(c *Conn) bool {
+	if !c.sits.counted && s.introduce(c, &c.sits) != nil {
+		return false
 	}
 	if s.o.Implicit {
 		if err := c.handshake(); err != nil {
 			c.Logger().Debug("connection without TLS", "error", err)
-			return
+			return false
 		}
 	}
 	connections.WithLabelValues(s.o.Name, "served").Inc()
-	s.o.Handler(s.ctx, c)
+	return true
 }
 
 // introduce reads the PROXY header and counts the connection for the client it names.

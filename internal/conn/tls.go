@@ -25,17 +25,33 @@ var (
 type transport struct {
 	net.Conn
 	lead      []byte
+	lent      []byte // the borrowed buffer that lead lies in, nil when it is nobody's
+	noWait    bool   // a read that would wait returns errNothing
 	shared    *Shared
 	computing bool
 }
+
+// nothing is a time-out, after which TLS can be read on.
+type nothing struct{}
+
+func (nothing) Error() string   { return "nothing to read yet" }
+func (nothing) Timeout() bool   { return true }
+func (nothing) Temporary() bool { return true }
+
+var errNothing error = nothing{}
 
 func (t *transport) Read(p []byte) (int, error) {
 	if len(t.lead) > 0 {
 		n := copy(p, t.lead)
 		if t.lead = t.lead[n:]; len(t.lead) == 0 {
 			t.lead = nil
+			giveBack(t.lent)
+			t.lent = nil
 		}
 		return n, nil
+	}
+	if t.noWait {
+		return 0, errNothing
 	}
 	return t.Conn.Read(p)
 }
@@ -120,7 +136,7 @@ func webClient(offered, ours []string) bool {
 }
 
 // CanStartTLS reports whether StartTLS is possible: there is a configuration and no TLS yet.
-func (c *Conn) CanStartTLS() bool { return c.server.tls != nil && c.tls == nil }
+func (c *Conn) CanStartTLS() bool { return c.server.tls != nil && c.tls == nil && c.z == nil }
 
 // StartTLS sends what was written, which is the reply that says to begin, and shakes hands.
 //
@@ -188,7 +204,10 @@ func (c *Conn) handshake() error {
 		return fmt.Errorf("lift TLS deadline: %w", err)
 	}
 	c.tls, c.nc = conn, conn
-	c.rc, c.try = nil, nil
+	c.rc = nil
+	if c.peek != nil {
+		c.below = t
+	}
 	c.armedR, c.armedW = time.Time{}, time.Time{}
 	return nil
 }

@@ -72,7 +72,7 @@ func (c *Conn) Flush() error {
 
 // writeThrough sends the pending output and p, in one system call where the socket allows it.
 func (c *Conn) writeThrough(p []byte) error {
-	if c.tls == nil && len(c.out) > 0 && len(p) <= writePiece {
+	if c.tls == nil && !c.Compressing() && len(c.out) > 0 && len(p) <= writePiece {
 		if err := c.armWrite(); err != nil {
 			return c.failWrite(err)
 		}
@@ -88,20 +88,29 @@ func (c *Conn) writeThrough(p []byte) error {
 	return c.send(p)
 }
 
-// send writes p piece by piece, each with its own deadline.
+// send sends p.
 func (c *Conn) send(p []byte) error {
-	for len(p) > 0 {
-		if err := c.armWrite(); err != nil {
-			return c.failWrite(err)
-		}
-		n, err := c.nc.Write(p[:min(len(p), writePiece)])
-		c.nout += int64(n)
-		if err != nil {
-			return c.failWrite(err)
-		}
-		p = p[n:]
+	if c.Compressing() {
+		return c.sendDeflated(p, false)
 	}
-	return nil
+	n, err := c.sendWire(p)
+	c.nout += int64(n)
+	return c.failWrite(err)
+}
+
+// sendWire writes p piece by piece, each with its own deadline.
+func (c *Conn) sendWire(p []byte) (sent int, err error) {
+	for sent < len(p) {
+		if err := c.armWrite(); err != nil {
+			return sent, err
+		}
+		n, err := c.nc.Write(p[sent:][:min(len(p)-sent, writePiece)])
+		sent += n
+		if err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
 }
 
 func (c *Conn) failWrite(err error) error {

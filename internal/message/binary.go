@@ -24,7 +24,7 @@ const maxDecodeDepth = 256
 //	           date messageID:str inReplyTo:list<str> references:list<str> subject:str
 //	           baseSubject:str preview:str deliveredTo:list<str> envelope part
 //	flags    = bit 0 attachment, 1 long line, 2 bare CR, 3 bare LF, 4 NUL, 5 8-bit,
-//	           6 8-bit header, 7 reply
+//	           6 8-bit header, 7 reply, 8 open end
 //	date     = 0x00, or 0x01 seconds:sv zone:sv          (Unix time; seconds east of UTC)
 //	envelope = empty:uv date:str subject:str from sender replyTo to cc bcc inReplyTo:str
 //	           messageID:str                              (each address field list<address>)
@@ -69,7 +69,7 @@ func (m *Message) AppendBinary(dst []byte) []byte {
 // flagBits are the flags of the stored form.
 func (m *Message) flagBits() uint64 {
 	return bits(m.HasAttachment, m.LongLine, m.BareCR, m.BareLF, m.NUL, m.EightBit,
-		m.EightBitHeader, m.Reply)
+		m.EightBitHeader, m.Reply, m.OpenEnd)
 }
 
 // bits packs flags, the first one lowest.

@@ -96,7 +96,7 @@ func (r *binaryReader) message() *Message {
 	f := r.uint()
 	m.HasAttachment, m.LongLine, m.BareCR, m.BareLF = f&1 != 0, f&2 != 0, f&4 != 0, f&8 != 0
 	m.NUL, m.EightBit, m.EightBitHeader = f&16 != 0, f&32 != 0, f&64 != 0
-	m.Reply = f&128 != 0
+	m.Reply, m.OpenEnd = f&128 != 0, f&256 != 0
 	m.Flaws = Flaws(r.uint())
 	m.Received = int(r.size())
 	m.FromCount = int(r.size())

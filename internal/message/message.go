@@ -50,6 +50,7 @@ type Message struct {
 	BareLF   bool // an LF without its CR
 	NUL      bool
 	EightBit bool // a byte above 127 anywhere
+	OpenEnd  bool // does not end in CR LF, and is not empty
 
 	// EightBitHeader is set when the message's own header or one of its parts' holds bytes above
 	// 127: to send it on needs SMTPUTF8 (RFC 6531 §3.4), to show it a guess at the charset.

@@ -91,10 +91,20 @@ func (p *Parser) Write(b []byte) (int, error) {
 		blk := b[:min(len(b), block)]
 		p.mark(blk)
 		p.feed(blk)
-		p.last = blk[len(blk)-1]
+		p.noteEnd(blk)
 		b = b[len(blk):]
 	}
 	return n, nil
+}
+
+// noteEnd keeps how the message ends so far.
+func (p *Parser) noteEnd(b []byte) {
+	before := p.last
+	if len(b) > 1 {
+		before = b[len(b)-2]
+	}
+	p.last = b[len(b)-1]
+	p.msg.OpenEnd = before != '\r' || p.last != '\n'
 }
 
 // mark looks for bytes that matter wherever they stand.
