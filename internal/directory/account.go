@@ -203,7 +203,7 @@ func (d *Directory) SetPassword(ctx context.Context, id AccountID, password stri
 		return fmt.Errorf("set password of %s: %w", a.Address, err)
 	}
 	return d.change(ctx, id, func(rec *accountRecord, old *credentialRecord) error {
-		old.Password, old.SCRAM = secret.Password, secret.SCRAM
+		old.Password, old.SCRAM, old.SCRAM1 = secret.Password, secret.SCRAM, secret.SCRAM1
 		rec.Generation++
 		return nil
 	})

@@ -49,8 +49,14 @@ func TestCheckAndRepair(t *testing.T) {
 		"credentials":          {"directory", set(secretRow(2), "{"), ""},
 		"no credentials":       {"directory", remove(secretRow(2)), ""},
 		"credentials of none":  {"directory", set(secretRow(98), "{}"), ""},
-		"counter":              {"directory", set(key(kindCounter), id(1)), ""},
-		"damaged counter":      {"directory", set(key(kindCounter), "1"), ""},
+		"POP3 of tomorrow": {"directory", set(accountRow(2),
+			`{"local":"alice","domain":"example.test","admin":true,"generation":2,"pop3":{"v":2}}`), ""},
+		"POP3 policy": {"directory", set(accountRow(2),
+			`{"local":"alice","domain":"example.test","admin":true,"generation":2,"pop3":{"v":1,"policy":"eat"}}`), ""},
+		"POP3 days": {"directory", set(accountRow(2),
+			`{"local":"alice","domain":"example.test","admin":true,"generation":2,"pop3":{"v":1,"policy":"days"}}`), ""},
+		"counter":         {"directory", set(key(kindCounter), id(1)), ""},
+		"damaged counter": {"directory", set(key(kindCounter), "1"), ""},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

@@ -91,6 +91,8 @@ func (d *Directory) compare(ctx context.Context, l *login, secret string) (bool,
 	}
 	mayLogIn := l.account.ID != 0 && !l.account.Disabled
 	if d.isApp(rec, secret, l.protocol) && mayLogIn {
+		// Who got hold of an administrator's phone reads mail with it, and administers nothing.
+		l.account.Admin = l.account.Admin && d.isApp(rec, secret, Admin)
 		return true, nil
 	}
 	prepared, valid := preparePassword(secret)
@@ -147,10 +149,15 @@ func (d *Directory) compareHash(
 	ctx context.Context, l *login, rec credentialRecord, prepared string,
 ) (bool, error) {
 	ok, stale, err := d.hasher.verify(ctx, prepared, rec.Password)
-	if ok && (stale || rec.SCRAM == nil || rec.SCRAM.Iterations != d.limits.SCRAMRounds) {
+	if ok && (stale || d.staleSCRAM(rec.SCRAM) || d.staleSCRAM(rec.SCRAM1)) {
 		d.upgrade(ctx, l.account, rec.Password, prepared)
 	}
 	return ok, err
+}
+
+// staleSCRAM reports whether keys are missing or were made with other parameters.
+func (d *Directory) staleSCRAM(k *scramKeys) bool {
+	return k == nil || k.Iterations != d.limits.SCRAMRounds
 }
 
 // upgrade stores a password that was just right in the way new ones are stored. The log-in does
@@ -166,7 +173,7 @@ func (d *Directory) upgrade(ctx context.Context, a Account, old, prepared string
 			if rec.Password != old { // changed in between
 				return nil
 			}
-			rec.Password, rec.SCRAM = fresh.Password, fresh.SCRAM
+			rec.Password, rec.SCRAM, rec.SCRAM1 = fresh.Password, fresh.SCRAM, fresh.SCRAM1
 			return write(t, secretRow(a.ID), rec)
 		})
 	}
@@ -181,11 +188,15 @@ func (d *Directory) makeSecret(ctx context.Context, prepared string) (credential
 	if err != nil {
 		return credentialRecord{}, err
 	}
-	keys, err := d.newSCRAM(prepared)
+	keys, err := d.newSCRAM(scramSHA256, prepared)
 	if err != nil {
 		return credentialRecord{}, fmt.Errorf("make SCRAM keys: %w", err)
 	}
-	return credentialRecord{Password: hash, SCRAM: keys}, nil
+	keys1, err := d.newSCRAM(scramSHA1, prepared)
+	if err != nil {
+		return credentialRecord{}, fmt.Errorf("make SCRAM-SHA-1 keys: %w", err)
+	}
+	return credentialRecord{Password: hash, SCRAM: keys, SCRAM1: keys1}, nil
 }
 
 // isApp reports whether a secret is one of the account's app passwords, is still good, and may be

@@ -146,6 +146,7 @@ func TestStoredAnew(t *testing.T) {
 		{"passes", func(h *house, _ *credentialRecord) { h.hasher.limits.ArgonTime++ }, true},
 		{"iterations", func(h *house, _ *credentialRecord) { h.limits.SCRAMRounds++ }, true},
 		{"no SCRAM keys", func(_ *house, r *credentialRecord) { r.SCRAM = nil }, true},
+		{"no SCRAM-SHA-1 keys", func(_ *house, r *credentialRecord) { r.SCRAM1 = nil }, true},
 		{"threads", func(h *house, r *credentialRecord) {
 			p, err := parsePHC(r.Password)
 			if err != nil {
@@ -189,7 +190,7 @@ func TestStoredAnew(t *testing.T) {
 		p, err := parsePHC(rec.Password)
 		now := h.hasher.current()
 		if err != nil || p.memory != now.memory || p.time != now.time || p.threads != now.threads ||
-			rec.SCRAM == nil || rec.SCRAM.Iterations != h.limits.SCRAMRounds {
+			h.staleSCRAM(rec.SCRAM) || h.staleSCRAM(rec.SCRAM1) {
 			t.Errorf("%s: %+v is kept (%v)", tt.what, rec, err)
 		}
 	}

@@ -57,12 +57,13 @@ type Account struct {
 	Address  smtp.Address // Local as it was given
 	Name     string       // for people, may be empty
 	Disabled bool         // neither logs in nor gets mail
-	Admin    bool
+	Admin    bool         // of what a log-in returns: if its secret opens Admin too
 	Created  time.Time
 	Domain   string // lower-case A-labels, equal to Address.Domain
 	Quota    Quota
 	// Generation grows whenever sessions of the account must end; see OnRevoke.
 	Generation uint64
+	Maildrop   Maildrop // what its POP3 programs see
 }
 
 // Options configure Open. DB and Pepper are needed; the rest has defaults.

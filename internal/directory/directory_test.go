@@ -181,7 +181,7 @@ func TestAccounts(t *testing.T) {
 	}
 	bob := h.account("bob@other.test")
 	for _, a := range []string{"ALICE.b@example.test", "alice.b@EXAMPLE.test"} {
-		if got, err := h.AccountByAddress(ctx, addr(a)); err != nil || got != want {
+		if got, err := h.AccountByAddress(ctx, addr(a)); err != nil || !cmp.Equal(got, want) {
 			t.Errorf("AccountByAddress(%s) = %+v, %v", a, got, err)
 		}
 	}
@@ -210,7 +210,7 @@ func TestAccounts(t *testing.T) {
 	}
 	want.Name, want.Quota, want.Admin, want.Disabled = "A. B.", Quota{1, 2}, false, true
 	want.Generation = 3
-	if got, err := h.Account(ctx, made.ID); err != nil || got != want {
+	if got, err := h.Account(ctx, made.ID); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("after changes: %+v, %v; want %+v", got, err, want)
 	}
 	if err := h.RemoveAccount(ctx, made.ID); err != nil {

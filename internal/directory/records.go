@@ -65,6 +65,8 @@ type accountRecord struct {
 	Bytes      int64  `json:"quota_bytes,omitempty"`
 	Messages   int64  `json:"quota_messages,omitempty"`
 	Generation uint64 `json:"generation"`
+
+	POP3 *pop3Record `json:"pop3,omitempty"` // see pop3.go
 }
 
 type aliasRecord struct {
@@ -74,8 +76,9 @@ type aliasRecord struct {
 }
 
 type credentialRecord struct {
-	Password string      `json:"password,omitempty"` // PHC string, see hash.go
-	SCRAM    *scramKeys  `json:"scram,omitempty"`
+	Password string      `json:"password,omitempty"`   // PHC string, see hash.go
+	SCRAM    *scramKeys  `json:"scram,omitempty"`      // SHA-256
+	SCRAM1   *scramKeys  `json:"scram_sha1,omitempty"` // SHA-1; older records have none
 	Apps     []appRecord `json:"apps,omitempty"`
 }
 
@@ -188,6 +191,7 @@ func (r accountRecord) account(id AccountID) Account {
 		ID: id, Address: smtp.Address{Local: r.Local, Domain: r.Domain}, Name: r.Name,
 		Disabled: r.Disabled, Admin: r.Admin, Created: time.Unix(r.Created, 0).UTC(),
 		Domain: r.Domain, Quota: Quota{r.Bytes, r.Messages}, Generation: r.Generation,
+		Maildrop: r.POP3.orUsual(),
 	}
 }
 

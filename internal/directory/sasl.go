@@ -36,6 +36,8 @@ const (
 	mechLogin       = "LOGIN"
 	mechSCRAM       = "SCRAM-SHA-256"
 	mechSCRAMPlus   = "SCRAM-SHA-256-PLUS"
+	mechSCRAM1      = "SCRAM-SHA-1"
+	mechSCRAM1Plus  = "SCRAM-SHA-1-PLUS"
 	mechOAuthBearer = "OAUTHBEARER"
 	mechXOAuth2     = "XOAUTH2"
 )
@@ -46,9 +48,11 @@ const (
 func (d *Directory) Mechanisms(tls bool) []string {
 	switch {
 	case tls:
-		return []string{mechSCRAMPlus, mechSCRAM, mechPlain, mechLogin}
+		return []string{
+			mechSCRAMPlus, mechSCRAM, mechSCRAM1Plus, mechSCRAM1, mechPlain, mechLogin,
+		}
 	case d.o.Measure:
-		return []string{mechSCRAM, mechPlain, mechLogin}
+		return []string{mechSCRAM, mechSCRAM1, mechPlain, mechLogin}
 	}
 	return nil
 }
@@ -62,9 +66,13 @@ func (d *Directory) Start(ctx context.Context, mech string, o SASLOptions) (Exch
 	case mechLogin:
 		x.step = x.loginUser
 	case mechSCRAM:
-		x.step = x.scram(false)
+		x.step = x.scram(scramSHA256, false)
 	case mechSCRAMPlus:
-		x.step = x.scram(true)
+		x.step = x.scram(scramSHA256, true)
+	case mechSCRAM1:
+		x.step = x.scram(scramSHA1, false)
+	case mechSCRAM1Plus:
+		x.step = x.scram(scramSHA1, true)
 	case mechOAuthBearer:
 		x.step = x.refuseToken(`{"status":"invalid_token"}`)
 	case mechXOAuth2:
@@ -75,7 +83,7 @@ func (d *Directory) Start(ctx context.Context, mech string, o SASLOptions) (Exch
 	if o.TLS == nil && (!d.o.Measure || !x.l.remote.IsLoopback()) {
 		return nil, ErrTLSRequired
 	}
-	if o.TLS == nil && strings.EqualFold(mech, mechSCRAMPlus) {
+	if o.TLS == nil && strings.HasSuffix(strings.ToUpper(mech), "-PLUS") {
 		return nil, ErrMechanism
 	}
 	return x, nil

@@ -24,10 +24,10 @@ func TestMechanisms(t *testing.T) {
 		tls  bool
 		want string
 	}{
-		{h, true, "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"},
+		{h, true, "SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-1 PLAIN LOGIN"},
 		{h, false, ""},
-		{measured, true, "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"},
-		{measured, false, "SCRAM-SHA-256 PLAIN LOGIN"},
+		{measured, true, "SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-1 PLAIN LOGIN"},
+		{measured, false, "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN"},
 	} {
 		if got := strings.Join(tt.h.Mechanisms(tt.tls), " "); got != tt.want {
 			t.Errorf("Mechanisms(%v) = %q, want %q", tt.tls, got, tt.want)
@@ -43,7 +43,8 @@ func TestNothingWithoutTLS(t *testing.T) {
 	loop := netip.MustParseAddr("::1")
 	h := open(t, nil)
 	measured := open(t, func(o *Options) { o.Measure = true })
-	for _, mech := range []string{"PLAIN", "login", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2"} {
+	for _, mech := range []string{"PLAIN", "login", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS",
+		"SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "OAUTHBEARER", "XOAUTH2"} {
 		for _, tt := range []struct {
 			h    house
 			from netip.Addr
@@ -61,7 +62,7 @@ func TestNothingWithoutTLS(t *testing.T) {
 			}
 		}
 	}
-	for _, mech := range []string{"", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-1", "ANONYMOUS", "GSSAPI", "PLAIN "} {
+	for _, mech := range []string{"", "CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-512", "ANONYMOUS", "GSSAPI", "PLAIN "} {
 		if _, err := h.Start(ctx, mech, secured); err != ErrMechanism {
 			t.Errorf("%q: %v", mech, err)
 		}
@@ -218,7 +219,8 @@ func FuzzSASL(f *testing.F) {
 	})
 	h.domain("example.test")
 	h.account("alice@example.test")
-	mechs := []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER", "XOAUTH2"}
+	mechs := []string{"PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS",
+		"SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "OAUTHBEARER", "XOAUTH2"}
 	f.Fuzz(func(t *testing.T, mech int, a, b, c []byte) {
 		if mech < 0 {
 			return

@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"
@@ -22,19 +23,35 @@ import (
 	"tram/internal/kv"
 )
 
-// scramKeys are a password's SCRAM-SHA-256 keys as they are stored. With StoredKey alone a
+// scramHash is one of the hashes that SCRAM is spoken with. SHA-1 is for programs that know no other:
+// HMAC and PBKDF2 do not rest on what is broken of it, and a password's keys are sealed all the same.
+type scramHash struct {
+	generate scram.HashGeneratorFcn
+	size     int
+	label    string // keeps the salts of users without keys apart
+	keys     func(rec *credentialRecord) *scramKeys
+}
+
+var (
+	scramSHA256 = &scramHash{scram.SHA256, sha256.Size, "",
+		func(rec *credentialRecord) *scramKeys { return rec.SCRAM }}
+	scramSHA1 = &scramHash{scram.SHA1, sha1.Size, "SHA-1",
+		func(rec *credentialRecord) *scramKeys { return rec.SCRAM1 }}
+)
+
+// scramKeys are a password's SCRAM keys for one hash as they are stored. With StoredKey alone a
 // password can be tried offline at PBKDF2's speed, so both keys are sealed under the pepper.
 type scramKeys struct {
 	Salt       []byte `json:"salt"`       // 16 bytes
 	Iterations int    `json:"iterations"` // of PBKDF2
-	// Sealed is a 12-byte nonce and the AES-256-GCM of StoredKey (32 bytes) and ServerKey (32),
-	// with the salt as additional data.
+	// Sealed is a 12-byte nonce and the AES-256-GCM of StoredKey and ServerKey (each as long as
+	// the hash, 32 or 20 bytes), with the salt as additional data.
 	Sealed []byte `json:"sealed"`
 }
 
 // newSCRAM derives the keys of a password that was prepared. Clients prepare it themselves, by
 // SASLprep (RFC 7677 §2 by way of RFC 5802 §2.2): where that differs, theirs is what must be kept.
-func (d *Directory) newSCRAM(prepared string) (*scramKeys, error) {
+func (d *Directory) newSCRAM(h *scramHash, prepared string) (*scramKeys, error) {
 	password, err := stringprep.SASLprep.Prepare(prepared)
 	if err != nil { // a client that skips SASLprep sends it as it is
 		password = prepared
@@ -43,7 +60,7 @@ func (d *Directory) newSCRAM(prepared string) (*scramKeys, error) {
 	if _, err := io.ReadFull(d.o.Rand, k.Salt); err != nil {
 		return nil, fmt.Errorf("make salt: %w", err)
 	}
-	client, err := scram.SHA256.NewClientUnprepped("", password, "")
+	client, err := h.generate.NewClientUnprepped("", password, "")
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +73,7 @@ func (d *Directory) newSCRAM(prepared string) (*scramKeys, error) {
 	if err != nil {
 		return nil, err
 	}
-	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+2*sha256.Size+aead.Overhead())
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+2*h.size+aead.Overhead())
 	// Never from the given source: a repeated nonce would give both sealed texts away.
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, fmt.Errorf("make nonce: %w", err)
@@ -73,7 +90,7 @@ func (d *Directory) sealer() (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-func (d *Directory) openSCRAM(k *scramKeys) (scram.StoredCredentials, error) {
+func (d *Directory) openSCRAM(h *scramHash, k *scramKeys) (scram.StoredCredentials, error) {
 	aead, err := d.sealer()
 	if err != nil {
 		return scram.StoredCredentials{}, err
@@ -83,55 +100,56 @@ func (d *Directory) openSCRAM(k *scramKeys) (scram.StoredCredentials, error) {
 		return scram.StoredCredentials{}, fmt.Errorf("open SCRAM keys: %w", kv.ErrCorrupt)
 	}
 	both, err := aead.Open(nil, k.Sealed[:n], k.Sealed[n:], k.Salt)
-	if err != nil || len(both) != 2*sha256.Size {
+	if err != nil || len(both) != 2*h.size {
 		return scram.StoredCredentials{}, fmt.Errorf("open SCRAM keys: %w", kv.ErrCorrupt)
 	}
 	return scram.StoredCredentials{
 		KeyFactors: scram.KeyFactors{Salt: string(k.Salt), Iters: k.Iterations},
-		StoredKey:  both[:sha256.Size], ServerKey: both[sha256.Size:],
+		StoredKey:  both[:h.size], ServerKey: both[h.size:],
 	}, nil
 }
 
-// fakeSCRAM is what a user without a password is asked with: the same salt each time, and keys
-// that nobody knows a password for (A3).
-func (d *Directory) fakeSCRAM(w who) (scram.StoredCredentials, error) {
+// fakeSCRAM is what a user without keys is asked with: the same salt each time, and keys that nobody
+// knows a password for (A3). Nobody's name gets it, and an account whose password was last seen by a
+// server that kept no keys for this hash: neither is to be told from the other.
+func (d *Directory) fakeSCRAM(h *scramHash, w who) (scram.StoredCredentials, error) {
 	mac := hmac.New(sha256.New, d.keys.fake)
-	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(w)))
-	unknown := make([]byte, 2*sha256.Size)
+	mac.Write(append(binary.BigEndian.AppendUint64(nil, uint64(w)), h.label...))
+	unknown := make([]byte, 2*h.size)
 	if _, err := rand.Read(unknown); err != nil {
 		return scram.StoredCredentials{}, fmt.Errorf("make keys: %w", err)
 	}
 	salt := string(mac.Sum(nil)[:saltBytes])
 	return scram.StoredCredentials{
 		KeyFactors: scram.KeyFactors{Salt: salt, Iters: d.limits.SCRAMRounds},
-		StoredKey:  unknown[:sha256.Size], ServerKey: unknown[sha256.Size:],
+		StoredKey:  unknown[:h.size], ServerKey: unknown[h.size:],
 	}, nil
 }
 
 // scram is RFC 5802 and RFC 7677, with channel binding (RFC 5929, RFC 9266) when plus is set.
-func (x *exchange) scram(plus bool) step {
+func (x *exchange) scram(h *scramHash, plus bool) step {
 	var first step
 	first = func(response []byte) ([]byte, step, error) {
 		if response == nil {
 			return []byte{}, first, nil
 		}
-		return x.scramFirst(response, plus)
+		return x.scramFirst(h, response, plus)
 	}
 	return first
 }
 
 // scramFirst answers the client-first-message with salt and nonce. Nothing has been guessed yet:
 // the throttle only turns away who is blocked.
-func (x *exchange) scramFirst(response []byte, plus bool) ([]byte, step, error) {
+func (x *exchange) scramFirst(h *scramHash, response []byte, plus bool) ([]byte, step, error) {
 	flag, _, _ := strings.Cut(string(response), ",")
 	kind, bound := strings.CutPrefix(flag, "p=")
 	if bound != plus {
 		return nil, nil, ErrMalformed
 	}
 	var lookup error
-	server, err := scram.SHA256.NewServer(func(user string) (scram.StoredCredentials, error) {
+	server, err := h.generate.NewServer(func(user string) (scram.StoredCredentials, error) {
 		var c scram.StoredCredentials
-		c, lookup = x.scramKeys(user)
+		c, lookup = x.scramKeys(h, user)
 		return c, lookup
 	})
 	if err != nil {
@@ -160,7 +178,7 @@ func (x *exchange) scramFirst(response []byte, plus bool) ([]byte, step, error) 
 }
 
 // scramKeys finds the keys of a login name, real or not.
-func (x *exchange) scramKeys(user string) (scram.StoredCredentials, error) {
+func (x *exchange) scramKeys(h *scramHash, user string) (scram.StoredCredentials, error) {
 	if err := x.l.identify(x.ctx, user); err != nil {
 		return scram.StoredCredentials{}, err
 	}
@@ -168,10 +186,11 @@ func (x *exchange) scramKeys(user string) (scram.StoredCredentials, error) {
 	if err != nil {
 		return scram.StoredCredentials{}, err
 	}
-	if rec.SCRAM == nil {
-		return x.d.fakeSCRAM(x.l.who)
+	keys := h.keys(&rec)
+	if keys == nil {
+		return x.d.fakeSCRAM(h, x.l.who)
 	}
-	return x.d.openSCRAM(rec.SCRAM)
+	return x.d.openSCRAM(h, keys)
 }
 
 // scramFinal checks the client's proof.

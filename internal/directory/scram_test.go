@@ -37,7 +37,7 @@ func TestSCRAMVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.setSalt(user.ID, "pencil", salt, 4096)
+	h.setSalt(scramSHA256, user.ID, "pencil", salt, 4096)
 	h.nonce = func() string { return "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0" }
 	told, x, err := talk(t, h, "SCRAM-SHA-256", secured, nothing,
 		"n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
@@ -56,10 +56,86 @@ func TestSCRAMVector(t *testing.T) {
 	}
 }
 
+// TestSCRAMSHA1Vector is the dialogue of RFC 5802 §5.
+func TestSCRAMSHA1Vector(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(o *Options) { o.Limits.PasswordMin = 1 })
+	h.domain("example.test")
+	user, err := h.AddAccount(context.Background(), AccountOptions{
+		Address: addr("user@example.test"), Password: "pencil", AllowCommonPassword: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	salt, err := base64.StdEncoding.DecodeString("QSXCR+Q6sek8bf92")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.setSalt(scramSHA1, user.ID, "pencil", salt, 4096)
+	h.nonce = func() string { return "3rfcNHYJY1ZVvWVs7j" }
+	told, x, err := talk(t, h, "SCRAM-SHA-1", secured, nothing,
+		"n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL",
+		"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=", "")
+	if err != nil || x.Account().ID != user.ID {
+		t.Fatalf("%v, account %d", err, x.Account().ID)
+	}
+	want := []string{"",
+		"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096",
+		"v=rmF9pqV8S7suAoZWja4dJRkFsKQ="}
+	for i := range want {
+		if told[i] != want[i] {
+			t.Errorf("challenge %d is %q, want %q", i, told[i], want[i])
+		}
+	}
+}
+
+// TestSCRAMSHA1OfOldAccounts proves that an account from before SHA-1's keys is refused as nobody's
+// name is, until its password is seen in the clear (A3), and that the other hash goes on working.
+func TestSCRAMSHA1OfOldAccounts(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := open(t, nil)
+	h.domain("example.test")
+	alice := h.account("alice@example.test")
+	err := h.change(ctx, alice.ID, func(_ *accountRecord, s *credentialRecord) error {
+		s.SCRAM1 = nil
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(mech, user string) error {
+		return scramOnce(t, h, secured, mech, user, password, nil)
+	}
+	for _, user := range []string{"alice@example.test", "nobody@example.test"} {
+		if err := with("SCRAM-SHA-1", user); err != ErrBadCredentials {
+			t.Errorf("%s: %v", user, err)
+		}
+	}
+	if err := with("SCRAM-SHA-256", "alice@example.test"); err != nil {
+		t.Error(err)
+	}
+	if err := with("SCRAM-SHA-1", "alice@example.test"); err != ErrBadCredentials {
+		t.Errorf("keys came from nowhere: %v", err)
+	}
+	if _, err := h.Authenticate(ctx, attempt("alice@example.test", password)); err != nil {
+		t.Fatal(err)
+	}
+	if err := with("SCRAM-SHA-1", "alice@example.test"); err != nil {
+		t.Error(err)
+	}
+	if err := h.SetPassword(ctx, alice.ID, "another-one-of-hers"); err != nil {
+		t.Fatal(err)
+	}
+	if err := with("SCRAM-SHA-1", "alice@example.test"); err != ErrBadCredentials {
+		t.Errorf("the old password: %v", err)
+	}
+}
+
 // setSalt stores SCRAM keys with a salt of the test's choice.
-func (h house) setSalt(id AccountID, password string, salt []byte, rounds int) {
+func (h house) setSalt(hash *scramHash, id AccountID, password string, salt []byte, rounds int) {
 	h.t.Helper()
-	client, err := scram.SHA256.NewClientUnprepped("", password, "")
+	client, err := hash.generate.NewClientUnprepped("", password, "")
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -73,8 +149,11 @@ func (h house) setSalt(id AccountID, password string, salt []byte, rounds int) {
 	}
 	nonce := make([]byte, aead.NonceSize())
 	err = h.change(context.Background(), id, func(_ *accountRecord, s *credentialRecord) error {
-		s.SCRAM = &scramKeys{Salt: salt, Iterations: rounds,
+		k := &scramKeys{Salt: salt, Iterations: rounds,
 			Sealed: aead.Seal(nonce, nonce, append(c.StoredKey, c.ServerKey...), salt)}
+		if s.SCRAM = k; hash == scramSHA1 {
+			s.SCRAM, s.SCRAM1 = nil, k
+		}
 		return nil
 	})
 	if err != nil {
@@ -91,7 +170,11 @@ func scramOnce(
 	binding ...scram.ChannelBinding,
 ) error {
 	t.Helper()
-	client, err := scram.SHA256.NewClient(user, password, "")
+	hash := scram.SHA256
+	if strings.HasPrefix(mech, "SCRAM-SHA-1") {
+		hash = scram.SHA1
+	}
+	client, err := hash.NewClient(user, password, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,12 +250,14 @@ func TestSCRAM(t *testing.T) {
 		{"nonsense", "alice", "½ cup ﬁne ﬂour", func(int, string) string { return "x" }, ErrMalformed},
 		{"data after the end", "alice", "½ cup ﬁne ﬂour", replace(2, "", "more"), ErrMalformed},
 	} {
-		err := scramOnce(t, h, secured, "SCRAM-SHA-256", tt.user, tt.password, tt.change)
-		if err != tt.err {
-			t.Errorf("%s: %v, want %v", tt.what, err, tt.err)
-		}
-		if err := h.Unban(context.Background(), home); err != nil {
-			t.Fatal(err)
+		for _, mech := range []string{"SCRAM-SHA-256", "SCRAM-SHA-1"} {
+			err := scramOnce(t, h, secured, mech, tt.user, tt.password, tt.change)
+			if err != tt.err {
+				t.Errorf("%s, %s: %v, want %v", mech, tt.what, err, tt.err)
+			}
+			if err := h.Unban(context.Background(), home); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	// Nobody logs in for another.
@@ -212,9 +297,10 @@ func TestSCRAMHidesWhoExists(t *testing.T) {
 	h.domain("example.test")
 	alice := h.account("alice@example.test")
 	again := h.again(h.db)
+	mech := "SCRAM-SHA-256"
 	salt := func(h house, user string) string {
 		t.Helper()
-		x, err := h.Start(context.Background(), "SCRAM-SHA-256", secured)
+		x, err := h.Start(context.Background(), mech, secured)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,9 +315,18 @@ func TestSCRAMHidesWhoExists(t *testing.T) {
 		return f[1]
 	}
 	for _, user := range []string{"alice@example.test", "nobody@example.test", "not an address"} {
+		mech = "SCRAM-SHA-1"
+		other := salt(h, user)
+		if salt(again, user) != other {
+			t.Errorf("%s: the salt for SHA-1 changes", user)
+		}
+		mech = "SCRAM-SHA-256"
 		first := salt(h, user)
 		if salt(h, user) != first || salt(again, user) != first {
 			t.Errorf("%s: the salt changes", user)
+		}
+		if first == other {
+			t.Errorf("%s: one salt for both hashes, which no real user has", user)
 		}
 	}
 	before := salt(h, "alice@example.test")
@@ -258,7 +353,7 @@ func TestSCRAMKeysAreSealed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := h.openSCRAM(rec.SCRAM)
+	c, err := h.openSCRAM(scramSHA256, rec.SCRAM)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +370,7 @@ func TestSCRAMKeysAreSealed(t *testing.T) {
 		k := *rec.SCRAM
 		k.Salt, k.Sealed = append([]byte(nil), k.Salt...), append([]byte(nil), k.Sealed...)
 		spoil(&k)
-		if _, err := h.openSCRAM(&k); !errors.Is(err, kv.ErrCorrupt) {
+		if _, err := h.openSCRAM(scramSHA256, &k); !errors.Is(err, kv.ErrCorrupt) {
 			t.Errorf("spoiled keys open: %v", err)
 		}
 	}
@@ -325,7 +420,7 @@ func TestSCRAMPlus(t *testing.T) {
 		h.domain("example.test")
 		h.account("alice@example.test")
 		h.clock.Advance(pollEvery)
-		const plus = "SCRAM-SHA-256-PLUS"
+		const plus, plus1 = "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"
 		exporter, err1 := scram.NewTLSExporterBinding(&client)
 		endpoint, err2 := scram.NewTLSServerEndpointBinding(&client)
 		other, err3 := scram.NewTLSExporterBinding(&elsewhere)
@@ -345,6 +440,10 @@ func TestSCRAMPlus(t *testing.T) {
 		}{
 			{"exporter", h, plus, []scram.ChannelBinding{exporter}, nil},
 			{"end point", h, plus, []scram.ChannelBinding{endpoint}, nil},
+			{"SHA-1, exporter", h, plus1, []scram.ChannelBinding{exporter}, nil},
+			{"SHA-1, end point", h, plus1, []scram.ChannelBinding{endpoint}, nil},
+			{"SHA-1, another connection", h, plus1, []scram.ChannelBinding{other}, ErrBadCredentials},
+			{"SHA-1, hidden PLUS", h, "SCRAM-SHA-1", []scram.ChannelBinding{{Type: hidden}}, ErrBadCredentials},
 			{"end point nobody knows", plain, plus, []scram.ChannelBinding{endpoint}, ErrBadCredentials},
 			{"exporter without end point", plain, plus, []scram.ChannelBinding{exporter}, nil},
 			{"another connection", h, plus, []scram.ChannelBinding{other}, ErrBadCredentials},

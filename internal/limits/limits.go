@@ -124,10 +124,15 @@ type IMAP struct {
 	AppendSize      int64         `toml:"append_size" cap:"209715200" why:"one message"`
 	AppendSum       int64         `toml:"append_sum" cap:"1073741824" why:"all messages of one MULTIAPPEND"`
 	AppendMessages  int           `toml:"append_messages" cap:"10000" why:"of one MULTIAPPEND: each holds its last bytes until all are there"`
+	AppendParts     int           `toml:"append_parts" cap:"10000" why:"of one CATENATE: each is looked up"`
 	Idle            time.Duration `toml:"idle" cap:"24h" why:"RFC 9051 §5.4: at least 30 minutes"`
 	WriteStall      time.Duration `toml:"write_stall" cap:"30m" why:"a client that stopped reading"`
 	SearchTime      time.Duration `toml:"search_time" cap:"10m" why:"one SEARCH"`
 	KeywordBytes    int           `toml:"keyword_bytes" cap:"1000" why:"one keyword"`
+	Contexts        int           `toml:"contexts" cap:"1000" why:"RFC 5267 §4.3.1: results of one session that are kept up to date"`
+	ContextMessages int           `toml:"context_messages" cap:"10000000" why:"messages in them, if sorted: 4 bytes each"`
+	SearchMailboxes int           `toml:"search_mailboxes" cap:"100000" why:"RFC 7377 §2.4: of one ESEARCH"`
+	NotifyMailboxes int           `toml:"notify_mailboxes" cap:"100000" why:"of an account that NOTIFY watches"`
 	Connections     int           `toml:"connections" cap:"1000000" why:"per listener; an idle one takes some 25 KiB"`
 }
 
@@ -209,6 +214,9 @@ type Storage struct {
 	Keywords         int           `toml:"keywords" cap:"100000" why:"different ones per account"`
 	NameBytes        int           `toml:"mailbox_name_bytes" cap:"4096" why:"full name"`
 	NameDepth        int           `toml:"mailbox_depth" cap:"100" why:"levels of a name"`
+	MetadataEntries  int           `toml:"metadata_entries" cap:"10000" why:"annotations of one mailbox, of an account itself, of a domain; RFC 5464 §4.1: at least 10"`
+	MetadataValue    int           `toml:"metadata_value" cap:"1048576" why:"one annotation; RFC 5464 §4.1: at least 1,024"`
+	MetadataBytes    int64         `toml:"metadata_bytes" cap:"67108864" why:"all annotations of an account with its mailboxes, or of a domain"`
 	Dedupe           time.Duration `toml:"dedupe" cap:"24h" why:"a repetition after a lost 250, RFC 1047"`
 	Trace            time.Duration `toml:"trace" cap:"8760h" why:"message timelines are kept"`
 }
