@@ -129,7 +129,13 @@ func (tx *Tx) storeEmail(ref blob.Ref, received time.Time, m *message.Message) (
 	}
 	tx.log.Emails[created] = append(tx.log.Emails[created], uint64(id))
 	tx.key = key64(tx.key[:0], tx.id, kindEmail, uint64(id))
-	return id, thread, tx.set(tx.appendEmail(tx.value[:0], thread, ref, received, m))
+	if err := tx.set(tx.appendEmail(tx.value[:0], thread, ref, received, m)); err != nil {
+		return 0, 0, err
+	}
+	if m.OpenEnd {
+		err = tx.noteEnd(id, true)
+	}
+	return id, thread, err
 }
 
 // place gives an email an entry in m, with the next UID, and notes it in st, which the caller

@@ -49,6 +49,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions, report func(Finding))
 		do   func() error
 	}{
 		{"references to bodies", c.links}, {"unreferenced bodies", c.leaks}, {"domains", c.domains},
+		{"annotations of domains", c.domainAnnotations},
 	} {
 		if err := c.bear(step.what, step.do()); err != nil {
 			return wrap(err, "check "+step.what)
@@ -176,8 +177,8 @@ func (c *checker) account(id AccountID) error {
 		}
 		for _, step := range []func() error{
 			c.keywords, c.mailboxes, c.names, c.lists, c.emailRows, c.stateRows, c.claims,
-			c.threadRows, c.threadIndex, c.recoverables, c.log, c.expunged, c.rest, c.sums,
-			c.index,
+			c.threadRows, c.threadIndex, c.recoverables, c.log, c.expunged, c.annotations,
+			c.rest, c.sums, c.index,
 		} {
 			if err := step(); err != nil {
 				return err
@@ -252,6 +253,9 @@ func (c *checker) rest() error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = c.openEnds()
+	}
 	for kind := 0; kind < 256 && err == nil; kind++ {
 		if _, known := kindNames[byte(kind)]; known && kind != kindDomain {
 			continue

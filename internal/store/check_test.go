@@ -88,12 +88,56 @@ var damages = map[string]damage{
 	"recoverable row":   {"damaged", func(p *planter) { p.first(kindRecover, p.rubbish) }},
 	"no recoverable":    {"recoverable", func(p *planter) { p.first(kindRecover, p.remove) }},
 	"recoverable lives": {"recoverable", func(p *planter) { p.put(recoverKey(nil, 1, 5, 2), appendRecoverable(nil, 1, 1)) }},
-	"subscription":      {"damaged", func(p *planter) { p.first(kindSubscribe, p.rubbish) }},
-	"dedupe row":        {"damaged", func(p *planter) { p.rubbish(dedupeKey(nil, 1, []byte("k"))) }},
-	"unknown row":       {"unknown", func(p *planter) { p.put(appendKey(nil, 1, 'z'), []byte{version1}) }},
-	"body chunk":        {"blob-missing", func(p *planter) { p.firstOf([]byte("bc"), p.rubbish) }},
-	"no body chunk":     {"blob-missing", func(p *planter) { p.firstOf([]byte("bc"), p.remove) }},
-	"no link to body":   {"blob-link", func(p *planter) { p.firstOf([]byte("br"), p.remove) }},
+	"open end of an email that has none": {"open-end", func(p *planter) {
+		p.put(openEndKey(nil, 1, 2), []byte{version1})
+	}},
+	"open end of nobody": {"open-end", func(p *planter) {
+		p.put(openEndKey(nil, 1, 900), []byte{version1})
+	}},
+	"open end row": {"damaged", func(p *planter) {
+		p.put(openEndKey(nil, 1, 2), []byte{version1})
+		p.rubbish(openEndKey(nil, 1, 2))
+	}},
+	"subscription":    {"damaged", func(p *planter) { p.first(kindSubscribe, p.rubbish) }},
+	"dedupe row":      {"damaged", func(p *planter) { p.rubbish(dedupeKey(nil, 1, []byte("k"))) }},
+	"unknown row":     {"unknown", func(p *planter) { p.put(appendKey(nil, 1, 'z'), []byte{version1}) }},
+	"body chunk":      {"blob-missing", func(p *planter) { p.firstOf([]byte("bc"), p.rubbish) }},
+	"no body chunk":   {"blob-missing", func(p *planter) { p.firstOf([]byte("bc"), p.remove) }},
+	"no link to body": {"blob-link", func(p *planter) { p.firstOf([]byte("br"), p.remove) }},
+	"annotation":      {"damaged", func(p *planter) { p.rubbish(annotationKey(1, "/shared/comment")) }},
+	"no annotation":   {"metadata", func(p *planter) { p.remove(annotationKey(1, "/shared/comment")) }},
+	"annotation of no mailbox": {"metadata", func(p *planter) {
+		a := Annotation{Name: "/private/x", Value: []byte("y"), ModSeq: 1}
+		p.put(annotationKey(99, "/private/x"), a.append(nil))
+	}},
+	"annotation of another name": {"damaged", func(p *planter) {
+		a := Annotation{Name: "/private/x", Value: []byte("y"), ModSeq: 1}
+		p.put(annotationKey(1, "/shared/comment"), a.append(nil))
+	}},
+	"annotation to come": {"modseq", func(p *planter) {
+		a := Annotation{Name: "/shared/comment", Value: []byte("of INBOX"), ModSeq: 1 << 50}
+		p.put(annotationKey(1, "/shared/comment"), a.append(nil))
+	}},
+	"annotation key": {"damaged", func(p *planter) {
+		p.put(append(appendKey(nil, 1, kindMetadata), 1, 2), []byte{version1})
+	}},
+	"head of annotations":    {"damaged", func(p *planter) { p.rubbish(appendKey(nil, 1, kindMetadata)) }},
+	"no head of annotations": {"metadata", func(p *planter) { p.remove(appendKey(nil, 1, kindMetadata)) }},
+	"count of annotations": {"metadata", func(p *planter) {
+		p.put(appendKey(nil, 1, kindMetadata), (&metadataHead{ModSeq: 2, Entries: 9}).append(nil))
+	}},
+	"annotation of domain": {"damaged", func(p *planter) {
+		p.rubbish(append(domainMetadataKey("example.test"), "/shared/comment"...))
+	}},
+	"no annotation of domain": {"metadata", func(p *planter) {
+		p.remove(append(domainMetadataKey("example.test"), "/shared/comment"...))
+	}},
+	"head of domain's annotations": {"damaged", func(p *planter) {
+		p.rubbish(domainMetadataKey("example.test"))
+	}},
+	"no head of domain's annotations": {"metadata", func(p *planter) {
+		p.remove(domainMetadataKey("example.test"))
+	}},
 	"domain sum": {"domain", func(p *planter) {
 		p.put(domainKey("example.test"), (&domainRow{Granted: Usage{Bytes: 9}}).append(nil))
 	}},
@@ -257,6 +301,11 @@ func furnished(t *testing.T) *house {
 	h.append(mail(5), 1, 4)
 	h.create("a/b")
 	h.expunge(1, 4)
+	h.annotate(0, "/private/comment", "of the account")
+	h.annotate(1, "/shared/comment", "of INBOX")
+	h.must(h.store.UpdateDomainAnnotations(ctx, "example.test", func(a *Annotations) error {
+		return a.Set([]AnnotationChange{{"/shared/comment", []byte("of the domain")}})
+	}))
 	for range 2 { // the first round waits for more
 		h.must(h.store.IndexText(ctx))
 	}

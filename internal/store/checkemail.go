@@ -156,9 +156,15 @@ func (c *checker) body(where string, e *Email, row []byte) error {
 		c.hurt.links[e.ID] = true
 		c.find("blob-link", where, true, "its body does not know that it is referred to")
 	}
-	if _, err := e.Structure(); err != nil && !c.o.Deep {
+	parsed, err := e.Structure()
+	if err != nil && !c.o.Deep {
 		c.hurt.emails[e.ID] = true
 		c.find("structure", where, true, "%v", err)
+	}
+	if err == nil {
+		if err := c.openEnd(where, e.ID, parsed.OpenEnd); err != nil {
+			return err
+		}
 	}
 	if !c.o.Deep {
 		return nil

@@ -22,7 +22,9 @@ func (tx *Tx) Copy(from MailboxID, uids []UID, to MailboxID) ([]UIDPair, error) 
 		return nil, err
 	}
 	var pairs []UIDPair
-	for _, uid := range tidy(slices.Clone(uids)) {
+	uids = tidy(slices.Clone(uids))
+	for i, uid := range uids {
+		tx.progress.At(i, len(uids))
 		e := list.get(uid)
 		if e == nil {
 			continue
@@ -121,6 +123,14 @@ func (tx *Tx) copyEmailRow(from, to EmailID, thread ThreadID) error {
 	if err != nil {
 		return err
 	}
+	switch open, err := tx.openEnd(from); {
+	case err != nil:
+		return err
+	case open:
+		if err := tx.noteEnd(to, true); err != nil {
+			return err
+		}
+	}
 	d.uint() // the thread, the only field that may differ
 	tx.key = key64(tx.key[:0], tx.id, kindEmail, uint64(to))
 	return tx.set(append(appendUint(append(tx.value[:0], version1), thread), d.b...))
@@ -136,7 +146,9 @@ func (tx *Tx) Move(from MailboxID, uids []UID, to MailboxID) ([]UIDPair, error) 
 		return nil, err
 	}
 	var pairs []UIDPair
-	for _, uid := range tidy(slices.Clone(uids)) {
+	uids = tidy(slices.Clone(uids))
+	for i, uid := range uids {
+		tx.progress.At(i, len(uids))
 		e := list.get(uid)
 		if e == nil {
 			continue

@@ -50,6 +50,11 @@ func (tx *Tx) EachEmail(list *List, from, to int, fn func(Entry, *Email) error) 
 	return nil
 }
 
+// EachHit is EachEmail for some entries of any lists; fn has the index of the entry.
+func (tx *Tx) EachHit(entries []Entry, fn func(i int, e *Email) error) error {
+	return stopped(tx.eachRow(entries, len(entries) <= keepRows, fn))
+}
+
 // eachRow calls fn with the index of each entry and its email row, nil when it cannot be read. few
 // says that the entries are all that is asked for, and not many.
 func (tx *Tx) eachRow(entries []Entry, few bool, fn func(i int, e *Email) error) error {

@@ -112,7 +112,8 @@ func decodeStrings(b []byte) []string {
 	return out
 }
 
-// Addresses are the addresses of a field, groups opened up; only Name, Mailbox and Host are set.
+// Addresses are the addresses of a field, groups opened up; only Name, Mailbox and Host are set. The
+// name of a group stands before its members, as a Mailbox without a Host.
 func (e *Email) Addresses(f AddressField) []message.Address {
 	var out []message.Address
 	for a := range e.eachAddress(f) {

@@ -14,7 +14,9 @@ func (tx *Tx) Expunge(id MailboxID, uids []UID) ([]UID, error) {
 		return nil, err
 	}
 	var gone []UID
-	for _, uid := range tidy(slices.Clone(uids)) {
+	uids = tidy(slices.Clone(uids))
+	for i, uid := range uids {
+		tx.progress.At(i, len(uids))
 		e := list.get(uid)
 		if e == nil {
 			continue

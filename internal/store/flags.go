@@ -66,7 +66,9 @@ func (tx *Tx) SetFlags(id MailboxID, uids []UID, c FlagChange) (
 		return nil, nil, err
 	}
 	// In the order of UIDs, so that the edits of the list are sorted already.
-	for _, uid := range tidy(slices.Clone(uids)) {
+	uids = tidy(slices.Clone(uids))
+	for i, uid := range uids {
+		tx.progress.At(i, len(uids))
 		e := list.get(uid)
 		switch {
 		case e == nil:

@@ -16,14 +16,19 @@ import (
 //	's' account:8 'd' key:1-255                deliveries not acknowledged  dedupe.go
 //	's' account:8 'e' email:8                  email row, never changed     rowemail.go
 //	's' account:8 'f' email:8                  state row of an email        rowstate.go
+//	's' account:8 'g' email:8                  no line end at the end       openend.go
 //	's' account:8 'i' hash:8                   thread of a message id       thread.go
 //	's' account:8 'l' mailbox:4 first:4 slot:4 hot list                     segment.go
 //	's' account:8 'm' mailbox:4                mailbox row                  rowmailbox.go
 //	's' account:8 'n' parent:4 leaf            mailbox by name              rowmailbox.go
+//	's' account:8 'p'                          head of all annotations      metadatarow.go
+//	's' account:8 'p' mailbox:4 name           annotation (mailbox 0: of the account)
 //	's' account:8 'r' removed:8 email:8        recoverable emails by time   recover.go
 //	's' account:8 's' name                     subscriptions                mailboxname.go
 //	's' account:8 't' thread:8                 thread row                   thread.go
 //	's' account:8 'v' mailbox:4 modseq:8       expunged UIDs                rowchange.go
+//	's' 0:8       'p' domain 0 1               head of a domain's annotations
+//	's' 0:8       'p' domain 0 1 name          annotation of a domain
 //	's' 0:8       'q' domain 0 1               domain quota                 domain.go
 //	's' 0:8       'q' domain 0 1 account:8     member of a domain           domain.go
 //
@@ -41,10 +46,12 @@ const (
 	kindDedupe    = 'd'
 	kindEmail     = 'e'
 	kindState     = 'f'
+	kindOpenEnd   = 'g'
 	kindThreadOf  = 'i'
 	kindList      = 'l'
 	kindMailbox   = 'm'
 	kindName      = 'n'
+	kindMetadata  = 'p'
 	kindDomain    = 'q'
 	kindRecover   = 'r'
 	kindSubscribe = 's'
@@ -56,6 +63,7 @@ var kindNames = map[byte]string{
 	kindAccount: "account", kindKeywords: "keywords", kindChange: "change", kindDedupe: "dedupe",
 	kindEmail: "email", kindState: "state of email", kindThreadOf: "thread index",
 	kindList: "list of mailbox", kindMailbox: "mailbox", kindName: "name in mailbox",
+	kindOpenEnd: "open end of email", kindMetadata: "annotation",
 	kindDomain: "domain", kindRecover: "recoverable email", kindSubscribe: "subscription",
 	kindThread: "thread", kindVanished: "expunged of mailbox",
 }
@@ -135,7 +143,7 @@ func describeKey(key []byte) string {
 		name = fmt.Sprintf("row %q", kind)
 	}
 	switch kind {
-	case kindName, kindSubscribe, kindDedupe, kindDomain, kindThreadOf:
+	case kindName, kindSubscribe, kindDedupe, kindDomain, kindThreadOf, kindMetadata:
 		return fmt.Sprintf("%s of account %d (key %x)", name, id, key)
 	}
 	for ; len(rest) >= 8 && kind != kindList; rest = rest[8:] {

@@ -138,6 +138,20 @@ var rows = []struct {
 		r, err := decodeRecoverable(key, value)
 		return appendRecoverable(nil, r.Mailbox, r.Size), err
 	}},
+	{"annotation", (&Tx{id: 7, s: &Store{}}).annotations(3).key("/private/comment"), func() []byte {
+		a := Annotation{Name: "/private/Comment", Value: []byte("a\x00b"), ModSeq: 1 << 40}
+		return a.append(nil)
+	}, func(key, value []byte) ([]byte, error) {
+		_, name, _ := metadataKey(key)
+		a, err := decodeAnnotation(key, name, value)
+		return a.append(nil), err
+	}},
+	{"head of annotations", appendKey(nil, 7, kindMetadata), func() []byte {
+		return (&metadataHead{ModSeq: 1 << 40, Entries: 3, Bytes: 1 << 33}).append(nil)
+	}, func(key, value []byte) ([]byte, error) {
+		h, err := decodeMetadataHead(key, value)
+		return h.append(nil), err
+	}},
 	{"domain", domainKey("example.test"), func() []byte {
 		return (&domainRow{Quota: Quota{1, 2}, Granted: Usage{Bytes: 3, Messages: 4}}).append(nil)
 	}, func(key, value []byte) ([]byte, error) {

@@ -124,6 +124,27 @@ func (l *List) Entries(from, to int) iter.Seq2[int, *Entry] {
 	}
 }
 
+// among is Entries for those with UIDs in ascending ranges, all for nil.
+func (l *List) among(ranges []UIDRange) iter.Seq2[int, *Entry] {
+	if ranges == nil {
+		return l.Entries(0, l.n)
+	}
+	return func(yield func(int, *Entry) bool) {
+		for _, r := range ranges {
+			from, _ := l.Find(r.First)
+			to, found := l.Find(r.Last)
+			if found {
+				to++
+			}
+			for i, e := range l.Entries(from, to) {
+				if !yield(i, e) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // UIDs returns the UIDs of the list as ranges in ascending order.
 func (l *List) UIDs() []UIDRange {
 	var out []UIDRange

@@ -287,6 +287,12 @@ func (tx *Tx) peek(id MailboxID) (mailboxRow, error) {
 
 func (tx *Tx) eachChild(parent MailboxID, prefix string, depth int,
 	fn func(*Mailbox) error) error {
+	return tx.eachChildFrom(parent, "", prefix, depth, fn)
+}
+
+// eachChildFrom is eachChild for the children from a name on.
+func (tx *Tx) eachChildFrom(parent MailboxID, from, prefix string, depth int,
+	fn func(*Mailbox) error) error {
 	type entry struct {
 		leaf string
 		id   MailboxID
@@ -295,6 +301,7 @@ func (tx *Tx) eachChild(parent MailboxID, prefix string, depth int,
 	r := kv.Prefix(key32(nil, tx.id, kindName, uint32(parent)))
 	r.Limit = eachPage
 	skip := len(r.Start)
+	r.Start = append(r.Start, from...)
 	for {
 		page = page[:0]
 		err := tx.r.Scan(r, func(key, value []byte) error {

@@ -86,8 +86,10 @@ func (tx *Tx) renameInbox(id MailboxID, name string) error {
 	for _, e := range list.Entries(0, list.Len()) {
 		uids = append(uids, e.UID)
 	}
-	_, err = tx.Move(id, uids, to.ID)
-	return err
+	if _, err = tx.Move(id, uids, to.ID); err != nil {
+		return err
+	}
+	return tx.copyAnnotations(id, to.ID)
 }
 
 // checkHeight holds the names of all mailboxes below m to the limits under its new name. It looks
@@ -156,6 +158,9 @@ func (tx *Tx) dropMailbox(m *mailboxTx) error {
 		if err := tx.w.DeleteRange(prefix, kv.PrefixEnd(prefix)); err != nil {
 			return err
 		}
+	}
+	if err := tx.dropAnnotations(id); err != nil {
+		return err
 	}
 	if err := tx.w.Delete(nameKey(nil, tx.id, m.row.Parent, m.row.Leaf)); err != nil {
 		return err

@@ -14,12 +14,23 @@ type Query struct {
 	Position  int          // entries to leave out at the beginning; negative: from the end
 	Limit     int          // entries at most; 0: all
 	Distinct  bool         // an email comes once, not once per mailbox
+	// Each gets the hits of a mailbox, if there are any, as soon as it is through, and the Result has
+	// none: what is found in many mailboxes need not be in memory all at once. The hits are valid in
+	// the call only. Not together with Sort, Position or Limit.
+	Each func(list *List, hits []Hit) error
+	// In is looked at in the place of Mailboxes: a list that its owner knows, which need not be the
+	// newest. nil: the newest list of each mailbox.
+	In *List
+	// Among leaves out entries with other UIDs, and costs nothing for them; in ascending order. nil:
+	// all are looked at.
+	Among []UIDRange
 }
 
 // Hit is an entry found by a Query.
 type Hit struct {
 	Mailbox MailboxID
-	Index   int // position in the mailbox's List of the same transaction
+	Score   uint8 // 1 to 100: how well it matches what is Fuzzy in the query
+	Index   int   // position in the mailbox's List of the same transaction
 	Entry   Entry
 }
 
@@ -42,8 +53,10 @@ type (
 	Or  []Filter // any of them; none: false
 	Not struct{ Filter Filter }
 
-	UIDs       []UIDRange // in any order
-	HasFlags   Flags      // all of these bits
+	UIDs []UIDRange // in any order
+	// UIDsIn are those of one mailbox each; in mailboxes that are not named it is false.
+	UIDsIn     map[MailboxID][]UIDRange
+	HasFlags   Flags // all of these bits
 	Keyword    string
 	Larger     int64  // more bytes than this
 	Smaller    int64  // fewer bytes than this
@@ -87,6 +100,9 @@ type querier struct {
 	wait []int
 	keep []bool // by hit, for those in wait
 
+	leaves []*leaf // what is Fuzzy
+	words  int     // in texts of it
+
 	fold folder
 }
 
@@ -105,6 +121,9 @@ func (tx *Tx) Query(q Query) (Result, error) {
 		}
 	}
 	boxes := q.Mailboxes
+	if q.In != nil {
+		boxes = []MailboxID{q.In.mailbox}
+	}
 	if len(boxes) == 0 {
 		if boxes, err = tx.allMailboxes(); err != nil {
 			return Result{}, err
@@ -132,14 +151,17 @@ func (tx *Tx) allMailboxes() ([]MailboxID, error) {
 
 // mailbox adds the hits of one mailbox.
 func (q *querier) mailbox(id MailboxID) error {
-	list, err := q.tx.List(id)
-	if err != nil {
-		return err
+	list := q.q.In
+	if list == nil {
+		var err error
+		if list, err = q.tx.List(id); err != nil {
+			return err
+		}
 	}
-	begin := len(q.hits)
+	begin, looked := len(q.hits), 0
 	q.wait, q.keep = q.wait[:0], q.keep[:0]
-	for i, e := range list.Entries(0, list.n) {
-		if i%queryStep == 0 {
+	for i, e := range list.among(q.q.Among) {
+		if looked++; looked%queryStep == 1 {
 			runtime.Gosched()
 			if err := q.tx.ctx.Err(); err != nil {
 				return err
@@ -152,7 +174,7 @@ func (q *querier) mailbox(id MailboxID) error {
 		if v == unknown {
 			q.wait = append(q.wait, len(q.hits))
 		}
-		q.hits = append(q.hits, Hit{id, i, *e})
+		q.hits = append(q.hits, Hit{id, q.leastScore(), i, *e})
 		q.keep = append(q.keep, v == yes)
 	}
 	if err := q.decide(begin); err != nil {
@@ -168,7 +190,11 @@ func (q *querier) mailbox(id MailboxID) error {
 		}
 	}
 	q.hits = out
-	return nil
+	if q.q.Each == nil || len(out) == begin {
+		return nil
+	}
+	q.hits = out[:begin]
+	return q.q.Each(list, out[begin:])
 }
 
 // yieldEvery is after how many rows a query lets others have the processor: whoever asks much must not
@@ -181,6 +207,7 @@ func (q *querier) decide(begin int) error {
 	few := len(q.wait) <= keepRows
 	entries := make([]Entry, 0, min(batch, len(q.wait)))
 	c := &candidate{q: q}
+	all := len(q.wait)
 	for len(q.wait) > 0 {
 		n := min(batch, len(q.wait))
 		entries = entries[:0]
@@ -189,12 +216,14 @@ func (q *querier) decide(begin int) error {
 		}
 		err := q.tx.eachRow(entries, few, func(i int, e *Email) error {
 			h := q.wait[i]
+			q.tx.progress.At(all-len(q.wait)+i, all)
 			c.mailbox, c.entry, c.email = q.hits[h].Mailbox, &entries[i], e
 			if i%yieldEvery == yieldEvery-1 {
 				runtime.Gosched() // others have waited for a fraction of a millisecond
 			}
-			ok, err := c.holds(&q.root)
+			ok, err := c.examine()
 			q.keep[h-begin] = ok
+			q.hits[h].Score = q.relevancy()
 			return err
 		})
 		if err != nil {

@@ -98,6 +98,7 @@ func TestFilters(t *testing.T) {
 		{"from, encoded", AddressText{From, "trần"}, []UID{2}},
 		{"from, address", AddressText{From, "Nguyễn <alice@ex"}, []UID{1}},
 		{"to", AddressText{To, "x.test"}, []UID{2}},
+		{"to, name of a group", AddressText{To, "tEam"}, []UID{2}},
 		{"cc", AddressText{Cc, "zoe"}, []UID{2}},
 		{"bcc", AddressText{Bcc, "hidden"}, []UID{5}},
 		{"subject with marks", SubjectText("Kế hoạch"), []UID{1}},
@@ -155,7 +156,8 @@ func TestSort(t *testing.T) {
 		{"size, reverse", []Comparator{{Key: BySize, Reverse: true}}, []UID{5, 3, 2, 1, 4}},
 		{"from", []Comparator{{Key: ByFrom}}, []UID{4, 1, 2, 5, 3}},
 		{"display from", []Comparator{{Key: ByDisplayFrom}}, []UID{4, 1, 2, 5, 3}},
-		{"to", []Comparator{{Key: ByTo}}, []UID{4, 5, 2, 3, 1}},
+		// The first address of message 2 is a group, whose addr-mailbox is its name: Team.
+		{"to", []Comparator{{Key: ByTo}}, []UID{4, 5, 3, 1, 2}},
 		{"cc, then size", []Comparator{{Key: ByCc}, {Key: BySize}}, []UID{4, 1, 3, 5, 2}},
 		{"subject", []Comparator{{Key: BySubject}}, []UID{3, 5, 2, 1, 4}},
 		{"keyword", []Comparator{{Key: ByKeyword, Keyword: "b", Reverse: true}}, []UID{3, 4, 1, 2, 5}},

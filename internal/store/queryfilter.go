@@ -28,6 +28,8 @@ type node struct {
 	quick func(m MailboxID, e *Entry) verdict
 	full  func(c *candidate) (bool, error)
 	cost  int
+	// scored says that full gives a score, and wants to be asked even when the answer is known.
+	scored bool
 }
 
 // What a filter reads.
@@ -48,6 +50,14 @@ type candidate struct {
 	mailbox MailboxID
 	entry   *Entry
 	email   *Email // nil when it cannot be read
+}
+
+// examine applies the whole filter.
+func (c *candidate) examine() (bool, error) {
+	for _, l := range c.q.leaves {
+		l.score = 0
+	}
+	return c.holds(&c.q.root)
 }
 
 func (c *candidate) holds(n *node) (bool, error) {
@@ -104,13 +114,20 @@ func (q *querier) compileList(filters []Filter, end verdict) (node, error) {
 	if err != nil {
 		return node{}, err
 	}
-	n := node{cost: cost}
+	n := node{cost: cost, scored: slices.ContainsFunc(nodes, func(n node) bool { return n.scored })}
+	// Every alternative of an Or counts for the score, while an And that fails has none.
+	all := n.scored && end == yes
 	n.quick = func(m MailboxID, e *Entry) verdict {
 		v := verdictOf(end == no)
 		for i := range nodes {
 			switch nodes[i].quick(m, e) {
 			case end:
-				return end
+				if !all {
+					return end
+				}
+				if v != unknown {
+					v = end
+				}
 			case unknown:
 				v = unknown
 			}
@@ -118,13 +135,15 @@ func (q *querier) compileList(filters []Filter, end verdict) (node, error) {
 		return v
 	}
 	n.full = func(c *candidate) (bool, error) {
+		held := false
 		for i := range nodes {
 			ok, err := c.holds(&nodes[i])
-			if err != nil || ok == (end == yes) {
+			if err != nil || !all && ok == (end == yes) {
 				return ok, err
 			}
+			held = held || ok
 		}
-		return end == no, nil
+		return end == no || held, nil
 	}
 	return n, nil
 }
@@ -133,9 +152,13 @@ func (f Not) compile(q *querier) (node, error) {
 	if f.Filter == nil {
 		return node{}, errFilter("not of nothing")
 	}
+	before := len(q.leaves)
 	in, err := f.Filter.compile(q)
 	if err != nil {
 		return node{}, err
+	}
+	for _, l := range q.leaves[before:] {
+		l.muted = true // how well it does not match is nobody's question
 	}
 	return node{
 		cost: in.cost,
@@ -158,6 +181,16 @@ func (f Not) compile(q *querier) (node, error) {
 func (f UIDs) compile(*querier) (node, error) {
 	ranges := normalRanges(f)
 	return byEntry(func(e *Entry) bool { return inRanges(ranges, e.UID) })
+}
+
+func (f UIDsIn) compile(*querier) (node, error) {
+	ranges := make(map[MailboxID][]UIDRange, len(f))
+	for m, rs := range f {
+		ranges[m] = normalRanges(rs)
+	}
+	return node{quick: func(m MailboxID, e *Entry) verdict {
+		return verdictOf(inRanges(ranges[m], e.UID))
+	}}, nil
 }
 
 func (f HasFlags) compile(*querier) (node, error) {
@@ -250,17 +283,23 @@ func (Attachment) compile(*querier) (node, error) {
 func (f SavedIn) compile(q *querier) (node, error) {
 	in := span(f)
 	return node{quick: doubt, cost: costState, full: func(c *candidate) (bool, error) {
-		st, err := q.tx.state(c.entry.Email)
-		if err != nil {
-			return false, err
-		}
-		for _, p := range st.Places {
-			if p.Mailbox == c.mailbox {
-				return in.has(p.Saved), nil
-			}
-		}
-		return false, nil
+		at, err := c.saved()
+		return err == nil && in.has(at), err
 	}}, nil
+}
+
+// saved is when the candidate came into its mailbox.
+func (c *candidate) saved() (int64, error) {
+	st, err := c.q.tx.state(c.entry.Email)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range st.Places {
+		if p.Mailbox == c.mailbox {
+			return p.Saved, nil
+		}
+	}
+	return 0, damaged(nil, "email without the place it was found in")
 }
 
 func (f SentAt) compile(*querier) (node, error) {
@@ -270,12 +309,15 @@ func (f SentAt) compile(*querier) (node, error) {
 
 func (f SentOn) compile(*querier) (node, error) {
 	in := span{Since: dateOnly(f.Since), Before: dateOnly(f.Before)}
-	return byRow(func(e *Email) bool {
-		if !e.hasSent {
-			return in.has(e.Received.Unix())
-		}
-		return in.has(e.sent + int64(e.zone))
-	})
+	return byRow(func(e *Email) bool { return in.has(e.sentDate()) })
+}
+
+// sentDate is the time that the Date field shows, as if it were UTC.
+func (e *Email) sentDate() int64 {
+	if !e.hasSent {
+		return e.Received.Unix()
+	}
+	return e.sent + int64(e.zone)
 }
 
 // sentUnix is Sent in seconds since 1970.

@@ -176,23 +176,32 @@ func (f HeaderText) compile(q *querier) (node, error) {
 }
 
 // headerHas looks into the message's header.
-func (c *candidate) headerHas(name string, n *needle) (bool, error) {
+func (c *candidate) headerHas(name string, n *needle) (found bool, err error) {
+	err = c.eachField(name, func(value []byte) bool {
+		found = c.q.fold.in(n, value)
+		return !found
+	})
+	return found, err
+}
+
+// eachField calls fn with the decoded values of the header fields of a name, until it returns false.
+func (c *candidate) eachField(name string, fn func(value []byte) bool) error {
 	m, err := c.email.Structure()
 	if err != nil {
-		return false, err
+		return err
 	}
 	header := make([]byte, min(m.Root.Header.End, c.email.Blob.Size))
 	r := c.q.tx.Open(c.email)
 	defer r.Close()
 	if _, err := r.ReadAt(header, 0); err != nil && err != io.EOF {
-		return false, c.damaged(err)
+		return c.damaged(err)
 	}
 	for f := range message.Header(header) {
-		if f.Is(name) && c.q.fold.in(n, []byte(message.DecodeHeader(f.Value()))) {
-			return true, nil
+		if f.Is(name) && !fn([]byte(message.DecodeHeader(f.Value()))) {
+			return nil
 		}
 	}
-	return false, c.q.tx.ctx.Err()
+	return c.q.tx.ctx.Err()
 }
 
 // damaged tells an unreadable body from a reader that failed otherwise.

@@ -154,7 +154,7 @@ func (tx *Tx) purge(id EmailID, removed int64, thread ThreadID) error {
 	for _, key := range [][]byte{
 		recoverKey(nil, tx.id, removed, id),
 		key64(nil, tx.id, kindState, uint64(id)),
-		key64(nil, tx.id, kindEmail, uint64(id)),
+		key64(nil, tx.id, kindEmail, uint64(id)), openEndKey(nil, tx.id, id),
 	} {
 		if err := tx.w.Delete(key); err != nil {
 			return err

@@ -45,7 +45,9 @@ func (s *Store) Repair(ctx context.Context, o RepairOptions) error {
 			return fmt.Errorf("repair account %d: %w", id, err)
 		}
 	}
-	for _, step := range []func() error{r.links, r.leaks, r.domains, r.index} {
+	for _, step := range []func() error{
+		r.links, r.leaks, r.domains, r.domainAnnotations, r.index,
+	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("repair: %w", err)
 		}

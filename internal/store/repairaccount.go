@@ -74,7 +74,8 @@ func (m *mender) run() error {
 	for _, step := range []func() error{
 		m.begin, m.survey, m.readMailboxes, m.readNames, m.readLists, m.expunged, m.fixTree,
 		m.emailRows, m.stateRows, m.unnamed, m.home, m.keywordTable, m.writeLists, m.writeNames,
-		m.writeRecoverable, m.writeThreads, m.threadIndex, m.smallRows, m.finish,
+		m.writeRecoverable, m.writeThreads, m.threadIndex, m.annotations,
+		m.smallRows, m.finish,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -159,6 +160,9 @@ func (m *mender) survey() error {
 	}
 	for id := range m.lost[m.id] {
 		row.NextEmail = max(row.NextEmail, id+1)
+	}
+	if err == nil {
+		err = m.surveyAnnotations()
 	}
 	if err == nil {
 		err = m.surveyRemoved()
@@ -285,6 +289,9 @@ func (m *mender) smallRows() error {
 		}
 		return nil
 	})
+	if err == nil {
+		err = m.openEnds()
+	}
 	for kind := 0; kind < 256 && err == nil; kind++ {
 		if _, known := kindNames[byte(kind)]; known && kind != kindDomain {
 			continue

@@ -68,6 +68,9 @@ func (m *mender) parseAgain(e *Email, key []byte) error {
 	}
 	m.hurt.index = true
 	m.tell("structure", fmt.Sprintf("email %d", e.ID), "is taken from its body anew")
+	if err := m.tx.noteEnd(e.ID, parsed.OpenEnd); err != nil {
+		return err
+	}
 	return m.set(key, m.tx.appendEmail(nil, e.Thread, e.Blob, e.Received, parsed))
 }
 
@@ -187,8 +190,12 @@ func (m *mender) fromBody(id EmailID, st *stateRow, body blob.ID) (*Email, error
 	}
 	m.hurt.threads[thread] = true
 	key := key64(nil, m.id, kindEmail, uint64(id))
-	value := seal(key, m.tx.appendEmail(nil, thread, ref, received, p.Finish()))
+	parsed := p.Finish()
+	value := seal(key, m.tx.appendEmail(nil, thread, ref, received, parsed))
 	if err := m.w.Set(key, value); err != nil {
+		return nil, err
+	}
+	if err := m.tx.noteEnd(id, parsed.OpenEnd); err != nil {
 		return nil, err
 	}
 	if err := m.s.blobs.Restore(m.w, body, m.tx.owner(id)); err != nil {

@@ -88,16 +88,18 @@ func appendStrings(dst []byte, list []string) []byte {
 	return dst
 }
 
+// appendAddresses keeps what SEARCH and SORT look at. A group's name is kept as ENVELOPE shows it, as
+// a mailbox without a host (RFC 9051 §7.5.2): people look for a group too.
 func appendAddresses(dst []byte, list []message.Address) []byte {
 	n := 0
 	for i := range list {
-		if list[i].Group == message.NoGroup {
+		if list[i].Group != message.GroupEnd {
 			n++
 		}
 	}
 	dst = appendUint(dst, uint64(n))
 	for i := range list {
-		if a := &list[i]; a.Group == message.NoGroup {
+		if a := &list[i]; a.Group != message.GroupEnd {
 			dst = appendBytes(appendBytes(appendBytes(dst, a.Name), a.Mailbox), a.Host)
 		}
 	}

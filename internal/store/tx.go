@@ -22,6 +22,8 @@ type Tx struct {
 	w   kv.Txn // nil in a View
 	now time.Time
 
+	progress *Progress // nil: nobody wants to know
+
 	row       accountRow
 	dirty     bool // row is to be written, whether or not anything else changed
 	changed   bool // a ModSeq has been taken
@@ -62,7 +64,7 @@ var (
 )
 
 func (a *Account) newTx(ctx context.Context, r kv.Reader, w kv.Txn) *Tx {
-	tx := &Tx{ctx: ctx, s: a.s, id: a.id, r: r, w: w}
+	tx := &Tx{ctx: ctx, s: a.s, id: a.id, r: r, w: w, progress: progressOf(ctx)}
 	if b, ok := a.s.scratch.Get().(*scratch); ok {
 		tx.scratch = *b
 	}

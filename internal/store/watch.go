@@ -120,6 +120,17 @@ func (hs *hubs) announce(id AccountID, m ModSeq) {
 	}
 }
 
+// nudge tells all watches: of what belongs to no account, and changes seldom.
+func (hs *hubs) nudge() {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	for _, h := range hs.byAccount {
+		for _, w := range h.watches {
+			w.tell()
+		}
+	}
+}
+
 // remove tells the watches of a removed account, who will find that it is gone.
 func (hs *hubs) remove(id AccountID) {
 	hs.mu.Lock()
