@@ -31,7 +31,14 @@ func (h *House) guess(door, source, user, password string) answer {
 	h.t.Helper()
 	d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 	var said string
-	if door == "imaps" {
+	if door == "pop3s" {
+		c := h.pop3(source)
+		defer c.Close()
+		c.say("USER " + user)
+		if said = c.say("PASS " + password); strings.HasPrefix(said, "+OK") {
+			return right
+		}
+	} else if door == "imaps" {
 		c, err := imap.Dial(h.t.Context(), h.Addr(door).String(),
 			imap.ClientOptions{TLS: h.tlsConfig(), Dial: d.DialContext})
 		if err != nil {
@@ -61,19 +68,21 @@ func (h *House) guess(door, source, user, password string) answer {
 		said = reply.String()
 	}
 	switch {
-	case strings.HasPrefix(said, "535 "), strings.Contains(said, "[AUTHENTICATIONFAILED]"):
+	case strings.HasPrefix(said, "535 "), strings.Contains(said, "[AUTHENTICATIONFAILED]"),
+		strings.HasPrefix(said, "-ERR [AUTH]"):
 		return wrong
-	case strings.HasPrefix(said, "454 4.7.0"), strings.Contains(said, "[UNAVAILABLE] Too many"):
+	case strings.HasPrefix(said, "454 4.7.0"), strings.Contains(said, "[UNAVAILABLE] Too many"),
+		strings.HasPrefix(said, "-ERR [SYS/TEMP] Too many failed"):
 		return later
 	}
 	h.t.Fatalf("a guess at %s was answered %s", door, said)
 	return later
 }
 
-var guessed = []string{"submissions", "imaps"}
+var guessed = []string{"submissions", "imaps", "pop3s"}
 
-// TestGuessing is A1 over both protocols and a day: of one source's guesses ten are compared in a
-// minute and fifty in a day, at both doors together, while other people, and the same people
+// TestGuessing is A1 over three protocols and a day: of one source's guesses ten are compared in a
+// minute and fifty in a day, at all doors together, while other people, and the same people
 // elsewhere, log in as ever. The next day it begins anew.
 func TestGuessing(t *testing.T) {
 	t.Parallel()
@@ -88,7 +97,7 @@ func TestGuessing(t *testing.T) {
 		count := 0
 		for i := range n {
 			user := []string{alice.Address, bob.Address, "nobody@a.test"}[i%3]
-			switch h.guess(guessed[i%2], thief, user, fmt.Sprint("guess ", i)) {
+			switch h.guess(guessed[i/3%len(guessed)], thief, user, fmt.Sprint("guess ", i)) {
 			case wrong:
 				count++
 			case right:
@@ -123,7 +132,7 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
-// TestNamesAreNotTold is A3 through both doors: a wrong password for a name that is there, one that
+// TestNamesAreNotTold is A3 through all doors: a wrong password for a name that is there, one that
 // is not, and one that is disabled are answered with the same words.
 func TestNamesAreNotTold(t *testing.T) {
 	t.Parallel()
@@ -168,6 +177,11 @@ func (h *House) rawLogin(t *testing.T, door, source, user string) string {
 				return line
 			}
 		}
+	}
+	if door == "pop3s" {
+		say("", "+OK")
+		say("USER "+user, "+OK")
+		return say("PASS wrong", "-ERR")
 	}
 	if door == "imaps" {
 		say("", "* OK")

@@ -124,7 +124,8 @@ func configuration(t testing.TB, domain, dir string) config.Config {
 	free := []string{"127.0.0.1:0"}
 	c := config.Default()
 	c.Hostname, c.Data = "mx."+domain, dir
-	c.Listen = config.Listen{SMTP: free, Submission: free, Submissions: free, IMAP: free, IMAPS: free}
+	c.Listen = config.Listen{SMTP: free, Submission: free, Submissions: free, IMAP: free, IMAPS: free,
+		POP3: free, POP3S: free}
 	c.Certs = config.Certs{Source: config.CertsSelfMade, Names: []string{"localhost"}}
 	auth := &c.Limits.Auth
 	auth.ArgonMemoryKiB, auth.ArgonTime, auth.SCRAMRounds, auth.Tarpit = 64, 1, 4096, 0
@@ -263,6 +264,9 @@ func (h *House) tlsConfig() *tls.Config {
 		},
 	}
 }
+
+// TLS is the same for a client that a test brings along.
+func (h *House) TLS() *tls.Config { return h.tlsConfig() }
 
 // Said reports how many lines of the house's log contain text.
 func (h *House) Said(text string) int { return strings.Count(h.log.String(), text) }

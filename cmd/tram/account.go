@@ -19,7 +19,7 @@ func (a *app) account() *cobra.Command {
 	c := a.talks(&cobra.Command{Use: "account", Short: "The people who have mail here",
 		Args: cobra.ArbitraryArgs, RunE: group})
 	c.AddCommand(a.accountAdd(), a.accountList(), a.accountShow(), a.accountPasswd(),
-		a.accountQuota(), a.accountDisable(), a.accountRemove())
+		a.accountQuota(), a.accountPOP3(), a.accountDisable(), a.accountRemove())
 	return c
 }
 

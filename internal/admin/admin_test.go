@@ -155,8 +155,22 @@ func TestDomainQuota(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := c.RemoveDomain(t.Context(), "example.com"); err != nil {
+	annotations := store.ModSeq(1)
+	err = s.Store.UpdateDomainAnnotations(t.Context(), "example.com", func(a *store.Annotations) error {
+		return a.Set([]store.AnnotationChange{{Name: "/shared/comment", Value: []byte("x")}})
+	})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if err := c.RemoveDomain(t.Context(), "EXAMPLE.com"); err != nil {
+		t.Fatal(err)
+	}
+	err = s.Store.ViewDomainAnnotations(t.Context(), "example.com", func(a *store.Annotations) (err error) {
+		annotations, err = a.At()
+		return err
+	})
+	if err != nil || annotations != 0 {
+		t.Errorf("annotations of a removed domain: changed at %d, %v", annotations, err)
 	}
 	again := must[admin.Domain](t)(c.AddDomain(t.Context(), "example.com"))
 	if again.Quota != (admin.Quota{}) || stored() != (store.Quota{}) {
@@ -474,4 +488,65 @@ func (n repeatable) Read(p []byte) (int, error) {
 		p[i] = byte(int(n) >> (i % 2 * 5))
 	}
 	return len(p), nil
+}
+
+// TestPOP3 sets what POP3 shows. A folder stays shown when it is renamed, and is left out when it is
+// deleted; what makes no sense changes nothing.
+func TestPOP3(t *testing.T) {
+	t.Parallel()
+	s, c := open(t)
+	addPeople(t, c)
+	const anna = "anna@example.com"
+	shows := func(when string, want admin.POP3) {
+		t.Helper()
+		if got := must[admin.Account](t)(c.Account(t.Context(), anna)).POP3; !cmp.Equal(got, want) {
+			t.Errorf("%s: %+v, want %+v", when, got, want)
+		}
+	}
+	shows("at first", admin.POP3{Folders: []string{"INBOX"}, Policy: "keep"})
+	id := store.AccountID(must[admin.Account](t)(c.Account(t.Context(), anna)).ID)
+	folder := func(fn func(tx *store.Tx) error) {
+		t.Helper()
+		if err := s.Store.Account(id).Update(t.Context(), fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var lists store.MailboxID
+	folder(func(tx *store.Tx) error {
+		m, err := tx.CreateMailbox("Lists", store.CreateOptions{})
+		if err == nil {
+			lists = m.ID
+		}
+		return err
+	})
+	set := admin.POP3{Folders: []string{"INBOX", "Lists", "INBOX"}, Policy: "days", Days: 9, Seen: true}
+	if _, err := c.ChangeAccount(t.Context(), anna, admin.AccountChange{POP3: &set}); err != nil {
+		t.Fatal(err)
+	}
+	shows("set", admin.POP3{Folders: []string{"INBOX", "Lists"}, Policy: "days", Days: 9, Seen: true})
+	folder(func(tx *store.Tx) error { return tx.RenameMailbox(lists, "Old lists") })
+	shows("renamed", admin.POP3{Folders: []string{"INBOX", "Old lists"}, Policy: "days", Days: 9, Seen: true})
+	for words, wrong := range map[string]admin.POP3{
+		"no policy":      {Policy: "eat"},
+		"from 1 to 3650": {Policy: "days"},
+		"days belong":    {Policy: "keep", Days: 3},
+		"50":             {Policy: "keep", Folders: make([]string, 51)},
+	} {
+		_, err := c.ChangeAccount(t.Context(), anna, admin.AccountChange{POP3: &wrong})
+		wants(t, err, admin.KindInvalid, words)
+	}
+	none := admin.POP3{Policy: "keep", Folders: []string{"Nowhere"}}
+	_, err := c.ChangeAccount(t.Context(), anna, admin.AccountChange{POP3: &none})
+	wants(t, err, admin.KindNotFound, "no folder")
+	shows("after what was wrong", admin.POP3{Folders: []string{"INBOX", "Old lists"}, Policy: "days", Days: 9, Seen: true})
+	folder(func(tx *store.Tx) error { return tx.DeleteMailbox(lists) })
+	shows("deleted", admin.POP3{Folders: []string{"INBOX"}, Policy: "days", Days: 9, Seen: true})
+	usual := admin.POP3{Folders: []string{"INBOX"}, Policy: "keep"}
+	if _, err := c.ChangeAccount(t.Context(), anna, admin.AccountChange{POP3: &usual}); err != nil {
+		t.Fatal(err)
+	}
+	shows("as at first", usual)
+	if names := must[[]string](t)(c.Folders(t.Context(), anna)); len(names) == 0 || names[0] != "INBOX" {
+		t.Errorf("folders %q", names)
+	}
 }

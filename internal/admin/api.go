@@ -51,6 +51,9 @@ func (h *House) Handler() http.Handler {
 		"PATCH /v1/accounts/{address}": body(func(r *http.Request, c AccountChange) (any, error) {
 			return h.ChangeAccount(r.Context(), r.PathValue("address"), c)
 		}),
+		"GET /v1/accounts/{address}/folders": func(r *http.Request) (any, error) {
+			return h.Folders(r.Context(), r.PathValue("address"))
+		},
 		"DELETE /v1/accounts/{address}": func(r *http.Request) (any, error) {
 			return nil, h.RemoveAccount(r.Context(), r.PathValue("address"))
 		},

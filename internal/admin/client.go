@@ -148,6 +148,11 @@ func (c *Client) RemoveAccount(ctx context.Context, address string) error {
 	return err
 }
 
+// Folders is House.Folders.
+func (c *Client) Folders(ctx context.Context, address string) ([]string, error) {
+	return call[[]string](ctx, c, "GET", accountPath(address)+"/folders", nil)
+}
+
 // Aliases is House.Aliases.
 func (c *Client) Aliases(ctx context.Context, domain string) ([]Alias, error) {
 	return call[[]Alias](ctx, c, "GET", "/v1/aliases?domain="+url.QueryEscape(domain), nil)

@@ -158,7 +158,14 @@ func (q Quota) check() error {
 
 // RemoveDomain ends that; a domain that has accounts or aliases stays.
 func (h *House) RemoveDomain(ctx context.Context, name string) error {
+	d, err := h.o.Directory.Domain(ctx, name)
+	if err != nil {
+		return fault(err)
+	}
 	if err := h.o.Directory.RemoveDomain(ctx, name); err != nil {
+		return fault(err)
+	}
+	if err := h.o.Store.ForgetDomain(ctx, d.Name); err != nil {
 		return fault(err)
 	}
 	h.o.Logger.Info("domain removed", "domain", name)
@@ -177,6 +184,7 @@ type Account struct {
 	Used     Quota     `json:"used"`
 	// Recoverable is deleted mail that can still be brought back; it is not in Used.
 	Recoverable Quota `json:"recoverable"`
+	POP3        POP3  `json:"pop3"`
 	// Password is the generated one, in the answer that made it and nowhere else.
 	Password string `json:"password,omitempty"`
 }
@@ -198,6 +206,7 @@ type AccountChange struct {
 	Quota    *Quota  `json:"quota,omitempty"`
 	Admin    *bool   `json:"admin,omitempty"`
 	Disabled *bool   `json:"disabled,omitempty"`
+	POP3     *POP3   `json:"pop3,omitempty"` // all of it
 	// Password: "" generates one.
 	Password *string `json:"password,omitempty"`
 }
@@ -224,11 +233,16 @@ func (h *House) show(ctx context.Context, a directory.Account) (Account, error) 
 	if err != nil {
 		return Account{}, fault(err)
 	}
+	pop3, err := h.showPOP3(ctx, a)
+	if err != nil {
+		return Account{}, err
+	}
 	return Account{
 		ID: uint64(a.ID), Address: a.Address.Unicode(), Name: a.Name, Disabled: a.Disabled,
 		Admin: a.Admin, Created: a.Created, Quota: Quota(a.Quota),
 		Used:        Quota{used.Bytes, used.Messages},
 		Recoverable: Quota{used.RecoverableBytes, used.RecoverableMessages},
+		POP3:        pop3,
 	}, nil
 }
 
@@ -326,6 +340,11 @@ func (h *House) ChangeAccount(ctx context.Context, address string, c AccountChan
 			return Account{}, err
 		}
 		c.Password = &generated
+	}
+	if c.POP3 != nil {
+		if err := h.setPOP3(ctx, a, *c.POP3); err != nil {
+			return Account{}, fault(err)
+		}
 	}
 	if err := h.change(ctx, a.ID, c); err != nil {
 		return Account{}, fault(err)

@@ -48,13 +48,15 @@ func (d *Decoder) Date() time.Time {
 // dateTime is the layout of date-time; the day is padded with a space.
 const dateTime = "_2-Jan-2006 15:04:05 -0700"
 
-// DateTime reads the quoted date-time of APPEND and INTERNALDATE.
+// DateTime reads the quoted date-time of APPEND and INTERNALDATE. The space before a day of one digit
+// may be missing: Outlook for Android and imapflow until March 2025 write it so, in the first nine
+// days of each month.
 func (d *Decoder) DateTime() time.Time {
 	s := d.quoted()
 	if d.err != nil {
 		return time.Time{}
 	}
-	if len(s) == 26 {
+	if len(s) == 26 || len(s) == 25 && s[1] == '-' {
 		if t, err := time.Parse(dateTime, s); err == nil && t.Year() > 0 {
 			return t
 		}

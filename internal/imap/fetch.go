@@ -1,6 +1,9 @@
 package imap
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Section is what stands in the brackets of BODY[...] and BINARY[...], RFC 9051 §6.4.5.
 type Section struct {
@@ -17,6 +20,7 @@ type FetchItem struct {
 	Name    string // in upper case: FLAGS, BODY, BODY.PEEK, BINARY.SIZE, ...
 	Section *Section
 	Partial *Partial
+	Lazy    bool // PREVIEW (LAZY), RFC 8970 §4
 }
 
 // maxPart bounds part numbers; no message has more parts.
@@ -59,7 +63,26 @@ func (d *Decoder) FetchItem() FetchItem {
 	if item.Section != nil && d.peek() == '<' {
 		item.Partial = d.partial()
 	}
+	if item.Name == "PREVIEW" && d.lazyNext() {
+		d.SP()
+		d.List(func() {
+			if d.Label() != "LAZY" {
+				d.Bad("Unknown PREVIEW modifier")
+			}
+		})
+		item.Lazy = true
+	}
 	return item
+}
+
+// lazyNext reports whether PREVIEW is followed by its modifiers: after a lone item the parenthesis
+// may be that of the command's own, CHANGEDSINCE for one.
+func (d *Decoder) lazyNext() bool {
+	const modifier = " (LAZY"
+	if d.err != nil || len(d.line)-d.pos < len(modifier) {
+		return false
+	}
+	return strings.EqualFold(string(d.line[d.pos:d.pos+len(modifier)]), modifier)
 }
 
 // section reads up to the closing bracket.

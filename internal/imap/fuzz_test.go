@@ -38,6 +38,8 @@ func FuzzSearch(f *testing.F) {
 		"ALL", "UNSEEN SINCE 1-Feb-1994 NOT FROM \"Smith\"", "OR (1:5 UID 7:*) NOT (TEXT {3+}\r\nabc SEEN)",
 		"MODSEQ \"/flags/\\\\draft\" all 620162338", "HEADER \"\" x", "KEYWORD $Junk LARGER 10",
 		"(((", "NOT NOT NOT ALL", "$", "EMAILID M123", "ON \"1-Feb-1994\"",
+		"OR FILTER x (NOT FILTER x-1)", "FILTER a/b",
+		"FUZZY (OLDER 1 SAVEDON 1-Feb-1994) YOUNGER 4294967295 NOT FUZZY FUZZY TEXT x SAVEDATESUPPORTED",
 	} {
 		f.Add(s)
 	}
@@ -56,6 +58,67 @@ func FuzzSearch(f *testing.F) {
 	})
 }
 
+// FuzzSearchSources: what is read names few mailboxes and leaves the input where the search goes on.
+func FuzzSearchSources(f *testing.F) {
+	for _, s := range []string{
+		"(selected)", "(personal inboxes subscribed)", "(mailboxes INBOX subtree (a \"b\" {1+}\r\nc))",
+		"(subtree-one x (scope 1))", "()", "(mailboxes ())", "(selected-delayed)",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d := NewDecoder(newReader(strings.NewReader(s+"\r\n")), after())
+		if d.Next() != nil {
+			return
+		}
+		sources := d.SearchSources()
+		if d.End(); d.Err() != nil {
+			return
+		}
+		names := 0
+		for _, source := range sources {
+			names += len(source.Names)
+			named := source.Filter == "MAILBOXES" || strings.HasPrefix(source.Filter, "SUBTREE")
+			if named != (len(source.Names) > 0) {
+				t.Fatalf("%q gives %+v", s, sources)
+			}
+		}
+		if len(sources) == 0 || names > maxSourceNames {
+			t.Fatalf("%q gives %d sources, %d names", s, len(sources), names)
+		}
+	})
+}
+
+// FuzzGetMetadata: what is read as names of annotations keeps to RFC 5464 §3.2.
+func FuzzGetMetadata(f *testing.F) {
+	for _, s := range []string{
+		"(MAXSIZE 9 DEPTH infinity) INBOX (/private/a /shared)", "\"\" (DEPTH 1) (\"/private/x y\" {9+}\r\n/shared/x)",
+		"a /private/a /shared/b", "a ()", "(DEPTH 0) a /shared/vendor/a/b", "{1+}\r\na /private//x",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d := NewDecoder(newReader(strings.NewReader(s+"\r\n")), after())
+		if d.Next() != nil {
+			return
+		}
+		g := d.GetMetadata()
+		if d.End(); d.Err() != nil {
+			return
+		}
+		for _, name := range g.Entries {
+			if !strings.HasPrefix(strings.ToLower(name), "/private") &&
+				!strings.HasPrefix(strings.ToLower(name), "/shared") ||
+				strings.HasSuffix(name, "/") || strings.Contains(name, "//") || strings.ContainsAny(name, "*%") {
+				t.Fatalf("%q gives %+v", s, g)
+			}
+		}
+		if len(g.Entries) == 0 || g.Depth < Infinity || g.Depth > 1 {
+			t.Fatalf("%q gives %+v", s, g)
+		}
+	})
+}
+
 func depth(k SearchKey) int {
 	deepest := 0
 	for _, sub := range k.Keys {
@@ -70,6 +133,7 @@ func FuzzDecoder(f *testing.F) {
 	for _, s := range []string{
 		"a LOGIN {5}\r\nalice {3+}\r\npwd\r\nb NOOP\r\n",
 		"a FETCH 1:* (UID BODY.PEEK[1.2.HEADER.FIELDS (To {2+}\r\nCc)]<0.100> BINARY[1])\r\n",
+		"a FETCH 1 (PREVIEW (LAZY) UID)\r\nb FETCH 1 PREVIEW (LAZY)\r\nc FETCH 1 preview (lazy\r\n",
 		"a LIST (SUBSCRIBED RECURSIVEMATCH) \"\" (INBOX % \"&AOE-\") RETURN (CHILDREN STATUS (MESSAGES))\r\n",
 		"a APPEND x (\\Seen) \" 1-Feb-2026 10:00:00 +0000\" ~{3+}\r\nabc\r\n",
 		"a STORE 1 +FLAGS \\Seen \\Deleted\r\n",

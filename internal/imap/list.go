@@ -12,6 +12,7 @@ type ListCommand struct {
 	Patterns  []string
 	Return    []string // return options, in upper case
 	Status    []string // items of RETURN (STATUS (...)), RFC 5819
+	Metadata  []string // entries of RETURN (METADATA (...)), RFC 9590
 	Extended  bool     // any of the extended syntax was used
 }
 
@@ -49,6 +50,10 @@ func (d *Decoder) ListCommand() ListCommand {
 			if option == "STATUS" {
 				d.SP()
 				l.Status = d.StatusItems()
+			}
+			if option == "METADATA" {
+				d.SP()
+				l.Metadata = d.listEntries()
 			}
 		})
 	}

@@ -29,6 +29,8 @@ const (
 	argsTwoKeys
 	argsModSeq
 	argsID
+	argsInterval
+	argsFilter
 )
 
 // searchKeys names every key and its arguments. An extension adds its keys here.
@@ -46,6 +48,11 @@ var searchKeys = map[string]searchArgs{
 	"UID": argsSet, "NOT": argsKey, "OR": argsTwoKeys,
 	"MODSEQ":  argsModSeq,                 // RFC 7162 §3.1.5
 	"EMAILID": argsID, "THREADID": argsID, // RFC 8474 §6
+	"OLDER": argsInterval, "YOUNGER": argsInterval, // RFC 5032 §3
+	"SAVEDBEFORE": argsDate, "SAVEDON": argsDate, "SAVEDSINCE": argsDate, // RFC 8514 §5
+	"SAVEDATESUPPORTED": argsNone,
+	"FUZZY":             argsKey,    // RFC 6203 §3
+	"FILTER":            argsFilter, // RFC 5466 §3.1
 }
 
 // maxSearchKeys bounds the nodes of one search program.
@@ -106,6 +113,10 @@ func (d *Decoder) searchArgs(args searchArgs, k *SearchKey, nodes *int) {
 		k.Date = d.Date()
 	case argsNumber:
 		k.Number = d.Number64()
+	case argsFilter:
+		k.Text = d.filterName()
+	case argsInterval:
+		k.Number = uint64(d.NonZero())
 	case argsSet:
 		k.Set = d.NumSet()
 	case argsHeader:

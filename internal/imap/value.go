@@ -71,10 +71,10 @@ func (d *Decoder) value() Value {
 	return d.Value()
 }
 
-// rest reads the values up to the end of the line.
+// rest reads the values up to the end of the line. Lists may touch, as those of THREAD do.
 func (d *Decoder) rest() []Value {
 	var vs []Value
-	for d.err == nil && d.TrySP() {
+	for d.err == nil && (d.TrySP() || len(vs) > 0 && d.peek() == '(') {
 		vs = append(vs, d.value())
 	}
 	d.End()

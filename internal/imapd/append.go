@@ -16,24 +16,24 @@ func (s *session) append() error {
 	if err := s.dec.Err(); err != nil {
 		return err
 	}
-	a := &appending{s: s}
+	a := &appending{s: s, name: name}
 	defer a.discard()
-	// A literal takes as long as its slowest stretch allows, not as long as an idle client may.
-	s.c.SetIdle(s.srv.o.Limits.WriteStall)
-	defer s.c.SetIdle(s.srv.o.Limits.Idle)
-	if err := a.receive(name); err != nil {
+	if err := a.receive(); err != nil {
 		return err
 	}
-	return a.commit(name)
+	return a.commit()
 }
 
 // Nothing is visible, or counts against the quota, before commit: bodies that were received and not
 // stored are given up, and what a crash leaves of them is collected by the blob store. The last
 // bytes of each body travel in the transaction itself, which is why their number is bounded.
 
-// appending is an APPEND on its way.
+// appending is an APPEND or REPLACE on its way.
 type appending struct {
 	s        *session
+	name     string       // of the target mailbox
+	one      bool         // REPLACE: there is no MULTIAPPEND of it (RFC 8508 §4.7)
+	frees    *store.Entry // the message that REPLACE removes; nil: none
 	messages []store.AppendOptions
 	sum      int64
 }
@@ -46,38 +46,66 @@ func (a *appending) discard() {
 }
 
 // receive reads all messages.
-func (a *appending) receive(name string) error {
+func (a *appending) receive() error {
+	// A literal takes as long as its slowest stretch allows, not as long as an idle client may.
+	a.s.c.SetIdle(a.s.srv.o.Limits.WriteStall)
+	defer a.s.c.SetIdle(a.s.srv.o.Limits.Idle)
 	d := a.s.dec
 	d.SP()
 	for {
 		o := a.attributes()
-		utf8 := a.utf8Prefix()
-		literal := d.Literal(a.s.srv.o.Limits.AppendSize)
-		if err := d.Err(); err != nil {
-			return err
+		take := a.whole
+		if a.s.peekWord() == "CATENATE" {
+			take = a.catenate
 		}
-		if err := a.check(name, literal); err != nil {
-			return err
-		}
-		if err := a.read(&o, literal); err != nil {
+		if err := take(&o); err != nil {
 			return err
 		}
 		a.messages = append(a.messages, o)
-		if utf8 {
-			d.Expect(')')
-		}
-		if d.Err() != nil || !d.TrySP() {
+		if d.Err() != nil || a.one || !d.TrySP() {
 			return a.s.args()
 		}
 	}
 }
 
-// attributes reads the optional flags and date.
+// whole reads a message that comes as one literal.
+func (a *appending) whole(o *store.AppendOptions) error {
+	d := a.s.dec
+	utf8 := a.utf8Prefix()
+	literal := d.Literal(a.s.srv.o.Limits.AppendSize)
+	if err := d.Err(); err != nil {
+		return err
+	}
+	if literal.Size == 0 {
+		return errEmptyMessage
+	}
+	if err := a.check(literal.Size, literal.NonSync); err != nil {
+		return err
+	}
+	if err := a.read(o, literal); err != nil {
+		return err
+	}
+	if utf8 {
+		d.Expect(')')
+	}
+	return nil
+}
+
+// errEmptyMessage: RFC 3502 §6.3.11.
+var errEmptyMessage = &no{"CANNOT", "A message cannot be empty"}
+
+// attributes reads the optional flags and date. Flags may lack their parentheses: what is built on
+// async-imap sends `APPEND Sent \Seen {310}`, and loses the copy of what was sent if it is refused.
 func (a *appending) attributes() store.AppendOptions {
 	var o store.AppendOptions
 	d := a.s.dec
 	if d.Peek() == '(' {
 		o.Flags, o.Keywords = splitFlags(d.Flags())
+		d.SP()
+	}
+	for d.Peek() == '\\' {
+		bit, _ := splitFlags([]string{d.Flag()})
+		o.Flags |= bit
 		d.SP()
 	}
 	if d.Peek() == '"' {
@@ -107,26 +135,30 @@ func (a *appending) utf8Prefix() bool {
 // is stored: the commit's own check is soon enough.
 const freeLiteral = 64 << 10
 
-// check refuses a message before its bytes are asked for, where that can be known. It looks without
-// waiting for what others are changing in the account, and waits only to be sure of a refusal.
-func (a *appending) check(name string, l *imap.Literal) error {
+// check refuses a message, or n bytes more of one, before they are asked for, where that can be
+// known. It looks without waiting for what others are changing in the account, and waits only to be
+// sure of a refusal.
+func (a *appending) check(n int64, unasked bool) error {
 	limits := &a.s.srv.o.Limits
-	a.sum += l.Size
+	a.sum += n
 	switch {
-	case l.Size == 0:
-		return &no{"CANNOT", "A message cannot be empty"} // RFC 3502 §6.3.11
-	case limits.AppendSum > 0 && a.sum > limits.AppendSum && len(a.messages) > 0,
-		limits.AppendMessages > 0 && len(a.messages) >= limits.AppendMessages:
-		return &no{"LIMIT", "Too many messages in one APPEND"}
-	case len(a.messages) > 0, l.NonSync && l.Size <= freeLiteral:
+	case limits.AppendMessages > 0 && len(a.messages) >= limits.AppendMessages:
+		return a.s.tooManyToSave()
+	case limits.AppendSum > 0 && a.sum > limits.AppendSum && len(a.messages) > 0:
+		return &no{"LIMIT", "Too many bytes in one APPEND"}
+	case len(a.messages) > 0, unasked && n <= freeLiteral:
 		return nil
 	}
 	look := func(tx *store.Tx) error {
-		if _, _, err := tx.FindMailbox(name); err != nil {
+		if _, _, err := tx.FindMailbox(a.name); err != nil {
 			return tryCreate(err)
 		}
 		usage, quota := tx.Usage()
-		if quota.Bytes > 0 && usage.Bytes+l.Size > quota.Bytes ||
+		if a.frees != nil { // RFC 8508 §3.4: what counts is the difference
+			usage.Bytes -= int64(a.frees.Size)
+			usage.Messages--
+		}
+		if quota.Bytes > 0 && usage.Bytes+a.sum > quota.Bytes ||
 			quota.Messages > 0 && usage.Messages >= quota.Messages {
 			return store.ErrOverQuota
 		}
@@ -148,6 +180,18 @@ func (a *appending) read(o *store.AppendOptions, l *imap.Literal) error {
 	if err := a.stream(body, l); err != nil {
 		return err
 	}
+	if err := a.finish(o, body); err != nil {
+		return err
+	}
+	if l.Close(); a.s.dec.Err() != nil {
+		o.Body.Discard()
+		return a.s.dec.Err()
+	}
+	return nil
+}
+
+// finish ends a body that is complete.
+func (a *appending) finish(o *store.AppendOptions, body *store.Body) error {
 	var err error
 	if o.Body, o.Message, err = body.Finish(); err != nil {
 		return err
@@ -157,10 +201,6 @@ func (a *appending) read(o *store.AppendOptions, l *imap.Literal) error {
 			o.Body.Discard()
 			return err
 		}
-	}
-	if l.Close(); a.s.dec.Err() != nil {
-		o.Body.Discard()
-		return a.s.dec.Err()
 	}
 	return nil
 }
@@ -187,27 +227,13 @@ func (a *appending) stream(w io.Writer, l *imap.Literal) error {
 }
 
 // commit stores the messages and tells their UIDs (RFC 4315 §3).
-func (a *appending) commit(name string) error {
+func (a *appending) commit() error {
 	s := a.s
-	var set imap.SetBuilder
-	var uidValidity uint32
+	var code string
 	var n *news
-	err := s.update(func(tx *store.Tx) error {
-		set, n = imap.SetBuilder{}, nil
-		id, validity, err := tx.FindMailbox(name)
-		if err != nil {
-			return tryCreate(err)
-		}
-		uidValidity = validity
-		for _, o := range a.messages {
-			o.Mailboxes = []store.MailboxID{id}
-			done, err := tx.Append(o)
-			if err != nil {
-				return err
-			}
-			set.Add(uint32(done.Entries[0].UID))
-		}
-		if s.sel != nil {
+	err := s.update(func(tx *store.Tx) (err error) {
+		n = nil
+		if code, err = a.store(tx); err == nil && s.sel != nil {
 			n, err = s.learn(tx)
 		}
 		return err
@@ -220,7 +246,26 @@ func (a *appending) commit(name string) error {
 			return err
 		}
 	}
-	b := imap.AppendNumber([]byte("APPENDUID "), uidValidity)
-	s.code = string(imap.AppendSet(append(b, ' '), set.Ranges))
+	s.code = code
 	return nil
+}
+
+// store stores the messages and returns the APPENDUID code.
+func (a *appending) store(tx *store.Tx) (code string, err error) {
+	id, validity, err := tx.FindMailbox(a.name)
+	if err != nil {
+		return "", tryCreate(err)
+	}
+	var set imap.SetBuilder
+	for i, o := range a.messages {
+		tx.Progress().At(i, len(a.messages))
+		o.Mailboxes = []store.MailboxID{id}
+		done, err := tx.Append(o)
+		if err != nil {
+			return "", err
+		}
+		set.Add(uint32(done.Entries[0].UID))
+	}
+	b := imap.AppendNumber([]byte("APPENDUID "), validity)
+	return string(imap.AppendSet(append(b, ' '), set.Ranges)), nil
 }

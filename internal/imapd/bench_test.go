@@ -133,3 +133,23 @@ func BenchmarkNoop(b *testing.B) {
 		w.exchange(b, "a NOOP")
 	}
 }
+
+// BenchmarkSort are the orders that mail programs ask for, over a mailbox of n messages.
+func BenchmarkSort(b *testing.B) {
+	const n = 10000
+	w := benchWire(b, n)
+	w.r = bufio.NewReaderSize(w.Conn, 4<<20) // a reply is one line
+	for _, command := range []string{
+		"SEARCH ALL", "SORT (REVERSE ARRIVAL) UTF-8 ALL", "SORT (SIZE) UTF-8 ALL", "SORT (DATE) UTF-8 ALL",
+		"SORT (SUBJECT) UTF-8 ALL", "SORT (FROM) UTF-8 ALL", "SORT (DISPLAYFROM REVERSE DATE) UTF-8 ALL",
+		"SORT RETURN (PARTIAL -1:-50) (DATE) UTF-8 ALL", "THREAD ORDEREDSUBJECT UTF-8 ALL",
+		"THREAD REFERENCES UTF-8 ALL",
+	} {
+		b.Run(command, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w.exchange(b, "a UID "+command)
+			}
+		})
+	}
+}

@@ -64,6 +64,10 @@ func (sec *section) binary(r *row, _ store.Entry, m *store.Email) error {
 		return readFailed(err)
 	}
 	from, to := sec.cut(int64(len(decoded)))
+	if sec.beyond(from, to) {
+		*r.out = append(*r.out, emptyString...)
+		return nil
+	}
 	part := decoded[from:to]
 	*r.out = appendBinary(*r.out, int64(len(part)), bytes.IndexByte(part, 0) >= 0)
 	*r.out = append(*r.out, part...)
@@ -85,6 +89,10 @@ func (sec *section) longBinary(r *row, m *store.Email, p *message.Part, body bod
 		return readFailed(err)
 	}
 	from, to := sec.cut(all.n)
+	if sec.beyond(from, to) {
+		*r.out = append(*r.out, emptyString...)
+		return nil
+	}
 	*r.out = appendBinary(*r.out, to-from, all.nul)
 	st, ref, ctx := r.s.srv.o.Store, m.Blob, r.s.ctx
 	r.streams = append(r.streams, stream{at: len(*r.out), copy: func(w io.Writer) error {

@@ -22,7 +22,7 @@ import (
 // Transcripts in testdata/*.txt are run against a real server, each in several modes:
 //
 //	# a comment
-//	modes: rev1 rev2 tls       in which to run; all by default
+//	modes: rev1 rev2 tls       in which to run; all by default, "deflate" too
 //	login: no                  begin before log-in; by default each connection is logged in
 //	messages: 3                put so many messages into INBOX
 //	C: a NOOP                  the client sends a line; C2: is another connection's
@@ -75,7 +75,7 @@ func readScript(t *testing.T, file string) script {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := script{modes: []string{"rev1", "rev2", "tls"}, login: true}
+	s := script{modes: []string{"rev1", "rev2", "tls", "deflate"}, login: true}
 	lines := strings.Split(string(b), "\n")
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
@@ -100,7 +100,9 @@ func readScript(t *testing.T, file string) script {
 		case key == "modes":
 			s.modes = strings.Fields(value)
 		case key == "login":
-			s.login = value != "no"
+			if s.login = value != "no"; !s.login { // compression is for those who are logged in
+				s.modes = slices.DeleteFunc(s.modes, func(m string) bool { return m == "deflate" })
+			}
 		case key == "messages":
 			s.messages, _ = strconv.Atoi(value)
 		default:
@@ -133,7 +135,7 @@ func (d *dialogue) run() {
 		d.house.fill("INBOX", 1, d.script.messages)
 	}
 	for _, st := range d.script.steps {
-		if st.mode != "" && st.mode != d.mode && !(st.mode == "rev1" && d.mode == "tls") {
+		if st.mode != "" && st.mode != d.mode && !(st.mode == "rev1" && d.mode != "rev2") {
 			continue
 		}
 		w := d.conns[st.conn]
@@ -191,6 +193,9 @@ func (d *dialogue) connect(st step) *wire {
 				d.fail(st, "set up: %s", reply)
 			}
 		}
+	}
+	if d.mode == "deflate" {
+		w = w.compress(d.t)
 	}
 	return w
 }

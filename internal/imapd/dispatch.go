@@ -33,43 +33,58 @@ type command struct {
 // commands is every command; an extension adds its line here and its file beside the others. run
 // reads the arguments with s.dec up to End, acts, and returns what went wrong.
 var commands = map[string]command{
-	"CAPABILITY":   {anyState, (*session).capability},
-	"ID":           {anyState, (*session).id},
-	"LOGOUT":       {anyState, (*session).logout},
-	"NOOP":         {anyState, (*session).noop},
-	"AUTHENTICATE": {notAuthenticated, (*session).authenticate},
-	"LOGIN":        {notAuthenticated, (*session).login},
-	"STARTTLS":     {notAuthenticated, (*session).startTLS},
-	"APPEND":       {loggedIn, (*session).append},
-	"CREATE":       {loggedIn, (*session).create},
-	"DELETE":       {loggedIn, (*session).delete},
-	"ENABLE":       {loggedIn, (*session).enable},
-	"EXAMINE":      {loggedIn, (*session).examine},
-	"GETQUOTA":     {loggedIn, (*session).getQuota},
-	"GETQUOTAROOT": {loggedIn, (*session).getQuotaRoot},
-	"IDLE":         {loggedIn, (*session).idle},
-	"LIST":         {loggedIn, (*session).list},
-	"LSUB":         {loggedIn, (*session).lsub},
-	"NAMESPACE":    {loggedIn, (*session).namespace},
-	"RENAME":       {loggedIn, (*session).rename},
-	"SELECT":       {loggedIn, (*session).selectMailbox},
-	"STATUS":       {loggedIn, (*session).status},
-	"SUBSCRIBE":    {loggedIn, (*session).subscribe},
-	"UNSUBSCRIBE":  {loggedIn, (*session).unsubscribe},
-	"CHECK":        {selected, (*session).check},
-	"CLOSE":        {selected, (*session).closeMailbox},
-	"COPY":         {selected, (*session).copy},
-	"EXPUNGE":      {selected, (*session).expunge},
-	"FETCH":        {selected, (*session).fetch},
-	"MOVE":         {selected, (*session).move},
-	"SEARCH":       {selected, (*session).search},
-	"STORE":        {selected, (*session).store},
-	"UNSELECT":     {selected, (*session).unselect},
+	"CAPABILITY":     {anyState, (*session).capability},
+	"ID":             {anyState, (*session).id},
+	"LANGUAGE":       {anyState, (*session).language},
+	"LOGOUT":         {anyState, (*session).logout},
+	"NOOP":           {anyState, (*session).noop},
+	"AUTHENTICATE":   {notAuthenticated, (*session).authenticate},
+	"LOGIN":          {notAuthenticated, (*session).login},
+	"STARTTLS":       {notAuthenticated, (*session).startTLS},
+	"APPEND":         {loggedIn, (*session).append},
+	"COMPRESS":       {loggedIn, (*session).compress},
+	"CREATE":         {loggedIn, (*session).create},
+	"DELETE":         {loggedIn, (*session).delete},
+	"ENABLE":         {loggedIn, (*session).enable},
+	"ESEARCH":        {loggedIn, (*session).esearch},
+	"EXAMINE":        {loggedIn, (*session).examine},
+	"GETMETADATA":    {loggedIn, (*session).getMetadata},
+	"GETQUOTA":       {loggedIn, (*session).getQuota},
+	"GETQUOTAROOT":   {loggedIn, (*session).getQuotaRoot},
+	"IDLE":           {loggedIn, (*session).startIdle},
+	"LIST":           {loggedIn, (*session).list},
+	"LSUB":           {loggedIn, (*session).lsub},
+	"NAMESPACE":      {loggedIn, (*session).namespace},
+	"NOTIFY":         {loggedIn, (*session).notifyCommand},
+	"RENAME":         {loggedIn, (*session).rename},
+	"SELECT":         {loggedIn, (*session).selectMailbox},
+	"SETMETADATA":    {loggedIn, (*session).setMetadata},
+	"SETQUOTA":       {loggedIn, (*session).setQuota},
+	"STATUS":         {loggedIn, (*session).status},
+	"SUBSCRIBE":      {loggedIn, (*session).subscribe},
+	"UNAUTHENTICATE": {loggedIn, (*session).unauthenticate},
+	"UNSUBSCRIBE":    {loggedIn, (*session).unsubscribe},
+	"CANCELUPDATE":   {selected, (*session).cancelUpdate},
+	"CHECK":          {selected, (*session).check},
+	"CLOSE":          {selected, (*session).closeMailbox},
+	"COPY":           {selected, (*session).copy},
+	"EXPUNGE":        {selected, (*session).expunge},
+	"FETCH":          {selected, (*session).fetch},
+	"MOVE":           {selected, (*session).move},
+	"REPLACE":        {selected, (*session).replace},
+	"SEARCH":         {selected, (*session).search},
+	"SORT":           {selected, (*session).sort},
+	"STORE":          {selected, (*session).store},
+	"THREAD":         {selected, (*session).thread},
+	"UIDBATCHES":     {selected, (*session).uidBatches},
+	"UNSELECT":       {selected, (*session).unselect},
 }
 
 // uidCommands may have UID before them.
 var uidCommands = map[string]bool{
 	"COPY": true, "EXPUNGE": true, "FETCH": true, "MOVE": true, "SEARCH": true, "STORE": true,
+	"REPLACE": true, "SORT": true, "THREAD": true,
+	"ESEARCH": true,
 }
 
 // state tells what the session may do now.
@@ -87,11 +102,16 @@ func (s *session) state() state {
 func (s *session) command() {
 	began := time.Now()
 	s.tag, s.name, s.uid, s.code, s.text, s.toldModSeq = "*", "", false, "", "", false
-	err := s.run()
+	s.finish(s.run(), began)
+}
+
+// finish ends the running command, which came at began, with err.
+func (s *session) finish(err error, began time.Time) {
 	err = s.settle(err)
-	if s.ended && err != nil {
+	if s.ended && err != nil || errors.Is(err, errIdling) {
 		return
 	}
+	s.updateContexts()
 	s.guardModSeq()
 	status := s.reply(err)
 	name := s.name
@@ -130,6 +150,9 @@ func (s *session) run() error {
 		return &imap.Error{Text: wrongState(cmd.in)}
 	}
 	s.name = name
+	if s.mode.uidOnly && !s.uid && numbered(name) {
+		return errUIDRequired
+	}
 	return cmd.run(s)
 }
 

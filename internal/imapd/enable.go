@@ -20,7 +20,7 @@ func (s *session) enable() error {
 		}
 	}
 	s.untagged("ENABLED%s", enabled)
-	return nil
+	return s.tellMetadata() // what is there now is what the client is taken to know
 }
 
 // enableOne switches one extension on, for good, and reports whether it is known. That it was on
@@ -37,6 +37,12 @@ func (s *session) enableOne(name string) bool {
 	case "QRESYNC":
 		s.condstoreAware() // RFC 7162 §3.2.3
 		s.mode.qresync = true
+	case "METADATA":
+		if s.metadata == nil || s.metadata.only != nil { // RFC 5464 §4.1
+			s.metadata = &metadataNews{}
+		}
+	case "UIDONLY":
+		s.enableUIDOnly() // RFC 9586 §3.1
 	default:
 		return false
 	}

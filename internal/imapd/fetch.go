@@ -16,6 +16,7 @@ type fetchPlan struct {
 	setsSeen bool
 	changed  store.ModSeq // CHANGEDSINCE; 0: not given
 	vanished bool         // VANISHED
+	partial  *imap.PartialRange
 }
 
 // fetchItem writes one item of one message. m is nil when the plan needs no row.
@@ -35,6 +36,8 @@ var fetchItems = map[string]fetchDef{
 	"RFC822.SIZE":   {write: (*row).size},
 	"EMAILID":       {write: (*row).emailID, row: true},
 	"THREADID":      {write: (*row).threadID, row: true},
+	"SAVEDATE":      {write: (*row).saveDate, row: true}, // RFC 8514
+	"PREVIEW":       {write: (*row).preview, row: true},  // RFC 8970
 	"ENVELOPE":      {write: (*row).envelope, row: true},
 	"BODY":          {write: (*row).bodyShort, row: true},
 	"BODYSTRUCTURE": {write: (*row).bodyStructure, row: true},
@@ -72,7 +75,7 @@ func (s *session) fetchPlan(items []imap.FetchItem) *fetchPlan {
 		case item.Section != nil:
 			s.sectionItem(plan, item)
 		case item.Name == "UID":
-			if !s.uid { // written for each message anyway
+			if !s.uid || s.mode.uidOnly { // else it is written for each message anyway
 				add((*row).uid)
 			}
 		case item.Name == "FLAGS":
@@ -104,6 +107,13 @@ func (s *session) fetchModifiers(plan *fetchPlan) {
 			plan.modseq, given = true, true
 		case "VANISHED":
 			plan.vanished = true
+		case "PARTIAL": // RFC 9394 §3.3
+			s.dec.SP()
+			if r := s.dec.PartialRange(); plan.partial != nil || !s.uid {
+				s.dec.Bad("PARTIAL is for UID FETCH, once")
+			} else {
+				plan.partial = &r
+			}
 		default:
 			s.dec.Bad("Unknown FETCH modifier")
 		}
@@ -163,7 +173,7 @@ func (s *session) runAtOnce(set imap.NumSet, w *window) (ghosts bool, err error)
 		if err != nil {
 			return err
 		}
-		rest, ghosts = s.sel.spans(nums)
+		rest, ghosts = s.sel.spans(s.sel.part(nums, w.plan.partial))
 		rest, streams, err = w.read(tx, rest)
 		return err
 	})
@@ -190,6 +200,7 @@ func (s *session) runInSteps(set imap.NumSet, w *window) (ghosts bool, err error
 			return false, err
 		}
 	}
+	nums = s.sel.part(nums, w.plan.partial)
 	if w.plan.setsSeen && !s.sel.readOnly {
 		if w.fresh, err = s.setSeen(nums); err != nil {
 			return false, err

@@ -84,16 +84,17 @@ func (s *session) tellFlagNames() {
 	*p = append(*p, "* FLAGS "...)
 	*p = append(imap.AppendFlags(*p, names), "\r\n* OK [PERMANENTFLAGS "...)
 	if s.sel.readOnly {
-		*p = append(*p, "()] Read-only\r\n"...)
+		*p = append(append(append(*p, "()] "...), s.translate("Read-only")...), "\r\n"...)
 		return
 	}
 	*p = imap.AppendFlags(*p, append(names, imap.FlagAny))
-	*p = append(*p, "] Permanent flags\r\n"...)
+	*p = append(append(append(*p, "] "...), s.translate("Permanent flags")...), "\r\n"...)
 }
 
 // splitFlags sorts the flags of a command into bits and keywords. \Recent cannot be set (RFC 3501
 // §2.3.2) and is ignored, as are system flags nobody has defined: clients send those they read
-// elsewhere.
+// elsewhere. A keyword of the registry with a backslash before it is that keyword (imap-backup before
+// 8.0.1 restores "\$NotJunk").
 func splitFlags(names []string) (bits store.Flags, keywords []string) {
 	for _, name := range names {
 		bit := store.Flags(0)
@@ -105,6 +106,8 @@ func splitFlags(names []string) (bits store.Flags, keywords []string) {
 		switch {
 		case bit != 0:
 			bits |= bit
+		case strings.HasPrefix(name, `\$`):
+			keywords = append(keywords, name[1:])
 		case !strings.HasPrefix(name, `\`):
 			keywords = append(keywords, name)
 		}

@@ -26,6 +26,27 @@ func FuzzSession(f *testing.F) {
 		"a CREATE \"x/&AOE-\" (USE (\\All))\r\nb RENAME x y\r\nc SUBSCRIBE y\r\nd DELETE y\r\ne STATUS x (MAILBOXID)\r\n",
 		"a SELECT INBOX\r\nb IDLE\r\nDONE\r\nc FETCH $ BINARY[1]\r\nd STORE * (UNCHANGEDSINCE 1) FLAGS.SILENT \\Seen\r\n",
 		"a AUTHENTICATE PLAIN =\r\n*\r\nb STARTTLS\r\nc LOGIN {3+}\r\nabc {0+}\r\n\r\n",
+		"a SELECT INBOX\r\nb NOTIFY SET STATUS (selected (MessageNew (uid body[]) MessageExpunge))" +
+			" (subtree (a \"b\") (MailboxName)) (inboxes NONE)\r\nc COPY 1:2 INBOX\r\nd CREATE a/b\r\n" +
+			"e STORE 1 +FLAGS (\\Deleted)\r\nf EXPUNGE\r\ng IDLE\r\nDONE\r\nh NOTIFY NONE\r\n",
+		"a SELECT INBOX\r\nb UID REPLACE 1 Trash CATENATE (TEXT {4+}\r\nA: b URL \";UID=2/;SECTION=HEADER\")\r\n" +
+			"c APPEND INBOX CATENATE (UTF8 (~{2+}\r\nab) URL /INBOX/;UID=9)\r\nd FETCH 1:* PREVIEW (LAZY)\r\n",
+		"a ENABLE UIDONLY CONDSTORE\r\nb SELECT INBOX\r\nc FETCH 1 UID\r\nd UID STORE 1:3 +FLAGS (\\Deleted $junk)\r\n" +
+			"e UID SEARCH RETURN (SAVE) NOT 1\r\nf EXPUNGE\r\ng UID FETCH $ (UID PREVIEW)\r\nh UIDBATCHES 500 1:2\r\n",
+		"a ESEARCH IN (personal subtree (a {1+}\r\nb)) RETURN (COUNT RELEVANCY) FUZZY TEXT helo\r\nb SELECT INBOX\r\n" +
+			"c ESEARCH RETURN (SAVE) OLDER 5 SAVEDON 1-Feb-2026\r\nd UID ESEARCH IN (selected) FUZZY (SINCE 1-Feb-2026 $)\r\n" +
+			"e FETCH 1:* SAVEDATE\r\n",
+		"a SELECT INBOX\r\nb SORT RETURN (UPDATE PARTIAL -1:-3) (SUBJECT REVERSE DATE) UTF-8 NOT DELETED\r\n" +
+			"c UID THREAD REFERENCES UTF-8 ALL\r\nd STORE 1,3 +FLAGS \\Deleted\r\ne EXPUNGE\r\n" +
+			"f UID FETCH 1:* UID (PARTIAL 2:1)\r\ng CANCELUPDATE \"b\"\r\nh THREAD ORDEREDSUBJECT UTF-8 1:2\r\n",
+		"a ENABLE METADATA\r\nb SETMETADATA INBOX (/private/comment ~{2+}\r\n\x00x /shared/vendor/a/b NIL" +
+			" /private/specialuse \"\\\\Junk\")\r\nc GETMETADATA (MAXSIZE 1 DEPTH infinity) INBOX (/private /shared)\r\n" +
+			"d SETMETADATA \"\" (/private/filters/values/x \"OR SEEN FILTER x\")\r\ne SELECT INBOX\r\n" +
+			"f SEARCH FILTER x\r\ng LIST \"\" * RETURN (METADATA (/private/comment) STATUS (SIZE))\r\n" +
+			"h RENAME INBOX y\r\ni SETQUOTA \"\" (STORAGE 1)\r\n",
+		"a LANGUAGE vi \"*\" {2+}\r\nfr\r\nb SELECT INBOX\r\nc LANGUAGE\r\nd UNAUTHENTICATE\r\ne LANGUAGE VI\r\n" +
+			"f SELECT INBOX\r\ng LOGIN a b\r\nh COMPRESS DEFLATE\r\n",
+		"a COMPRESS DEFLATE",
 		"a GETQUOTAROOT INBOX\r\nb NAMESPACE\r\nc ID (\"x\" NIL)\r\nd CLOSE\r\ne UNSELECT\r\n\x00\r\n\n\r\r\n",
 	} {
 		f.Add(s, true)

@@ -106,7 +106,7 @@ func build(t testing.TB, o options) *house {
 		o.limits(&l)
 	}
 	h.srv = New(Options{
-		Store: st, Directory: dir, Limits: l, Conn: o.conn, Clock: o.clock, Version: "test",
+		Store: st, Directory: dir, Limits: l, Sessions: conn.NewSessions(o.conn), Clock: o.clock, Version: "test",
 		Logger: h.log,
 	})
 	serverTLS, _ := conntest.TLS()

@@ -3,48 +3,73 @@ package imapd
 import (
 	"errors"
 	"strings"
+	"time"
 
-	"tram/internal/conn"
 	"tram/internal/imap"
 )
 
 // maxDone bounds the line that ends IDLE.
 const maxDone = 64
 
-// idle is IDLE, RFC 9051 §6.3.13 and RFC 2177: the session sleeps until the account changes or the
-// client says DONE. Nothing is polled, and nothing is held but the watch.
-func (s *session) idle() error {
+// errIdling is returned by a command that goes on: the client says DONE when it is over.
+var errIdling = errors.New("idling")
+
+// startIdle is IDLE, RFC 9051 §6.3.13 and RFC 2177: the session sleeps until the account changes or
+// the client says DONE. Nothing is polled, and nothing is held but the watch. With NOTIFY the client is
+// told what it asked for there, and no more (RFC 5465 §4).
+func (s *session) startIdle() error {
 	if err := s.args(); err != nil {
 		return err
 	}
 	idling.Inc()
-	defer idling.Dec()
 	// The watch begins before the news are read: no change falls between the two.
-	watch := s.account.OnChange(s.c.Interrupt)
-	defer watch.Close()
+	s.idle = s.account.OnChange(s.c.Interrupt)
 	s.printf("+ idling\r\n")
-	err := s.catchUp(mayExpunge)
-	for {
-		if err != nil {
+	if s.notify == nil {
+		if err := s.catchUp(mayExpunge); err != nil {
+			s.leaveIdle()
 			return err
 		}
-		s.dec.Reset()
-		s.code = "" // a HIGHESTMODSEQ belongs to a command's end
-		s.give()
-		if s.ended {
-			return errEnded
-		}
-		err = s.c.Wait()
-		if errors.Is(err, conn.ErrInterrupted) && !s.revoked.Load() {
-			err = s.hear(watch)
-			continue
-		}
-		if err != nil {
-			s.endWith(err)
-			return err
-		}
-		return s.done()
 	}
+	return errIdling
+}
+
+// leaveIdle ends the watch.
+func (s *session) leaveIdle() {
+	if s.idle != nil {
+		s.idle.Close()
+		s.idle = nil
+		idling.Dec()
+	}
+}
+
+// hearInIdle tells the news that ended a wait. With NOTIFY, tellNews does.
+func (s *session) hearInIdle() {
+	if s.idle == nil || s.notify != nil {
+		return
+	}
+	if err := s.hear(s.idle, mayExpunge); err != nil {
+		s.endIdle(err)
+	}
+}
+
+// tellNews tells what a session that waits is to hear before it does.
+func (s *session) tellNews() {
+	s.tellNotices(s.idle != nil)
+	if s.idle != nil {
+		s.updateContexts()
+		s.code = "" // a HIGHESTMODSEQ belongs to a command's end
+	}
+}
+
+// endIdle replies to IDLE.
+func (s *session) endIdle(err error) {
+	s.leaveIdle()
+	if err == nil && s.notify == nil {
+		err = s.catchUp(mayExpunge)
+	}
+	s.finish(err, time.Now()) // how long the client idled says nothing about the server
+	s.dec.Reset()
 }
 
 // done reads the line that ends IDLE.
@@ -56,5 +81,5 @@ func (s *session) done() error {
 	if !strings.EqualFold(line, "DONE") {
 		return &imap.Error{Text: "Expected DONE"}
 	}
-	return s.catchUp(mayExpunge)
+	return nil
 }

@@ -38,6 +38,9 @@ func (l *latest) since(v *view, announced store.ModSeq) *news {
 	l.mu.Lock()
 	n, ok := l.boxes[v.id]
 	l.mu.Unlock()
+	if v.muted != 0 && !v.muting {
+		return nil // the list has more to tell than what lies between the two
+	}
 	if !ok || n.at < announced || n.at <= v.at {
 		return nil
 	}
@@ -54,11 +57,11 @@ func (l *latest) since(v *view, announced store.ModSeq) *news {
 }
 
 // hear is catchUp for a session that was woken by watch.
-func (s *session) hear(watch *store.Watch) error {
-	if s.sel != nil {
+func (s *session) hear(watch *store.Watch, may expunging) error {
+	if s.sel != nil && (s.metadata == nil || s.notify != nil) {
 		if n := s.account.latest.since(s.sel, watch.ModSeq()); n != nil {
-			return s.tell(n, mayExpunge, nil)
+			return s.tell(n, may, nil)
 		}
 	}
-	return s.catchUp(mayExpunge)
+	return s.catchUp(may)
 }

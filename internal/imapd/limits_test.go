@@ -153,6 +153,18 @@ func TestStrangeBytes(t *testing.T) {
 // here one that waits for its turn for as long as the test likes.
 func TestSearchEndsWithItsClient(t *testing.T) {
 	t.Parallel()
+	for _, command := range []string{
+		"SEARCH ALL", "SORT (DATE) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL",
+	} {
+		name, _, _ := strings.Cut(command, " ")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			searchLeft(t, name, command)
+		})
+	}
+}
+
+func searchLeft(t *testing.T, name, command string) {
 	h := build(t, options{limits: func(l *limits.IMAP) { l.SearchTime = time.Hour }})
 	h.fill("INBOX", 1, 3)
 	w := h.loggedIn()
@@ -167,8 +179,8 @@ func TestSearchEndsWithItsClient(t *testing.T) {
 	for range searchesAtOnce {
 		a.searches <- struct{}{}
 	}
-	stays.say(t, "b SEARCH ALL")
-	w.say(t, "b SEARCH ALL")
+	stays.say(t, "b %s", command)
+	w.say(t, "b %s", command)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +191,7 @@ func TestSearchEndsWithItsClient(t *testing.T) {
 		runtime.Gosched()
 	}
 	<-a.searches
-	if got := stays.want(t, "b "); got != "b OK SEARCH completed" {
+	if got := stays.want(t, "b "); got != "b OK "+name+" completed" {
 		t.Errorf("the search of a client that stayed: %q", got)
 	}
 }

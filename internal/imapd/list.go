@@ -15,6 +15,7 @@ type listed struct {
 	mailbox   *store.Mailbox // nil: there is none of this name
 	meets     bool           // the selection criteria
 	childInfo bool           // has a descendant that meets them and is not listed itself
+	oldName   string         // of NOTIFY: the name until now, "" for none
 }
 
 // The options of LIST, RFC 9051 §6.3.9, RFC 5258 §3, RFC 6154 §2 and RFC 5819.
@@ -24,6 +25,7 @@ var (
 	}
 	listReturns = map[string]bool{
 		"SUBSCRIBED": true, "CHILDREN": true, "STATUS": true, "SPECIAL-USE": true,
+		"METADATA": true,
 	}
 )
 
@@ -40,8 +42,8 @@ func (s *session) list() error {
 		s.untagged(`LIST (\Noselect) "/" ""`)
 		return nil
 	}
-	ls := &lister{s: s, cmd: &cmd, patterns: newPatterns(cmd.Reference, cmd.Patterns)}
-	return s.view(ls.run)
+	ls := &lister{s: s, cmd: &cmd, patterns: newPatterns(cmd.Reference, cmd.Patterns), flush: s.write}
+	return ls.pages()
 }
 
 // checkList refuses options that are not known, and RECURSIVEMATCH alone.
@@ -95,31 +97,12 @@ func (p *patterns) match(name string) bool {
 	return false
 }
 
-// lister runs a LIST in one snapshot. Its replies go to memory: at the bound of
-// limits.Storage.Mailboxes that is some megabytes, and a slow client holds no snapshot.
-type lister struct {
-	s        *session
-	cmd      *imap.ListCommand
-	patterns *patterns
-}
-
-// run is the transaction's part of LIST.
-func (l *lister) run(tx *store.Tx) error {
-	start := len(*l.s.buf())
-	*l.s.buf() = (*l.s.buf())[:start]
+// gather finds the names of a LIST that does not go through all mailboxes.
+func (l *lister) gather(tx *store.Tx) error {
 	if l.cmd.Selects("SUBSCRIBED") {
 		return l.subscribed(tx)
 	}
-	special := l.cmd.Selects("SPECIAL-USE")
-	if special && l.cmd.Selects("RECURSIVEMATCH") {
-		return l.special(tx)
-	}
-	return tx.EachMailbox(func(m *store.Mailbox) error {
-		if l.patterns.match(m.Name) && (!special || specialUses[m.Role] != "") {
-			return l.write(tx, &listed{name: m.Name, mailbox: m, meets: true})
-		}
-		return nil
-	})
+	return l.special(tx)
 }
 
 // subscribed lists subscribed names, whether their mailboxes exist or not (RFC 5258 §3.1).
@@ -141,7 +124,8 @@ func (l *lister) subscribed(tx *store.Tx) error {
 		}
 		names = kept
 	}
-	return l.writeAll(tx, expand(names, l.patterns, l.cmd.Selects("RECURSIVEMATCH")))
+	l.names = expand(names, l.patterns, l.cmd.Selects("RECURSIVEMATCH"))
+	return nil
 }
 
 // special lists mailboxes with a special use, and those above them.
@@ -156,7 +140,8 @@ func (l *lister) special(tx *store.Tx) error {
 	if err != nil {
 		return err
 	}
-	return l.writeAll(tx, expand(names, l.patterns, true))
+	l.names = expand(names, l.patterns, true)
+	return nil
 }
 
 // expand picks the names that match and, with above, those above names that do not (RFC 5258 §3.5).
@@ -185,20 +170,6 @@ func expand(names []string, p *patterns, above bool) []*listed {
 	return out
 }
 
-// writeAll looks names up and writes them.
-func (l *lister) writeAll(tx *store.Tx, names []*listed) error {
-	for _, n := range names {
-		var err error
-		if n.mailbox, err = find(tx, n.name); err != nil {
-			return err
-		}
-		if err := l.write(tx, n); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // find returns the mailbox of a name, nil when there is none.
 func find(tx *store.Tx, name string) (*store.Mailbox, error) {
 	m, err := tx.MailboxByName(name)
@@ -211,7 +182,15 @@ func find(tx *store.Tx, name string) (*store.Mailbox, error) {
 // write writes the LIST reply for one name, and its STATUS where that is wanted (RFC 5819).
 func (l *lister) write(tx *store.Tx, n *listed) error {
 	l.s.listReply(n, "LIST", l.cmd)
-	if n.mailbox == nil || len(l.cmd.Status) == 0 {
+	if n.mailbox == nil || !n.meets {
+		return nil // RFC 5819 §2, RFC 9590 §3: not for a name that is listed for its children
+	}
+	if len(l.cmd.Metadata) > 0 {
+		if err := l.s.listMetadata(tx, n.mailbox, l.cmd.Metadata); err != nil {
+			return err
+		}
+	}
+	if len(l.cmd.Status) == 0 {
 		return nil
 	}
 	return l.s.statusReply(tx, n.mailbox, l.cmd.Status)
@@ -255,6 +234,10 @@ func (s *session) listReply(n *listed, word string, cmd *imap.ListCommand) {
 	if n.childInfo {
 		b = append(b, ` ("CHILDINFO" (`...)
 		b = append(append(b, criteria(cmd)...), "))"...)
+	}
+	if n.oldName != "" { // RFC 5465 §5.4
+		b = append(b, ` ("OLDNAME" (`...)
+		b = append(imap.AppendMailbox(b, n.oldName, s.mode.utf8), "))"...)
 	}
 	*s.buf() = append(b, "\r\n"...)
 }

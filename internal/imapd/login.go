@@ -122,6 +122,7 @@ func (s *session) enter(mechanism string, acct directory.Account, err error) err
 		return &no{"LIMIT", "Too many sessions of this account"}
 	}
 	s.account, s.user = a, acct.Address.String()
+	s.domain, s.admin = acct.Domain, acct.Admin
 	s.stopRevoke = s.srv.o.Directory.OnRevoke(acct, s.revoke)
 	s.dec.SetLimits(imap.AfterLogin(s.srv.o.Limits))
 	s.c.SetDeadline(time.Time{})

@@ -32,6 +32,9 @@ func (s *session) lsub() error {
 		}
 		b = append(b, `) "/" `...)
 		*s.buf() = append(imap.AppendMailbox(b, n.name, s.mode.utf8), "\r\n"...)
+		if err := s.spill(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

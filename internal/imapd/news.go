@@ -48,7 +48,8 @@ type extraKeywords map[store.EmailID][]string
 // learn reads the news.
 func (s *session) learn(tx *store.Tx) (*news, error) {
 	v := s.sel
-	if tx.ModSeq() == v.at { // nothing has changed in the whole account
+	unmute := v.muted != 0 && !v.muting
+	if tx.ModSeq() == v.at && !unmute { // nothing has changed in the whole account
 		return &news{at: v.at, list: v.list}, nil
 	}
 	list, err := tx.List(v.id)
@@ -59,10 +60,13 @@ func (s *session) learn(tx *store.Tx) (*news, error) {
 		return nil, err
 	}
 	n := &news{at: tx.ModSeq(), list: list}
-	if list == v.list {
+	if list == v.list && !unmute {
 		return n, nil
 	}
 	n.delta = list.Delta(v.list)
+	if unmute {
+		n.delta.Changed = v.unheard(list)
+	}
 	if len(n.delta.Added) > 0 {
 		if n.mailbox, err = tx.Counts(v.id); err != nil {
 			return nil, err
@@ -77,6 +81,21 @@ func (s *session) learn(tx *store.Tx) (*news, error) {
 		}
 	}
 	return n, nil
+}
+
+// unheard returns the messages whose flags NOTIFY has kept from the client, with all that changed
+// since.
+func (v *view) unheard(list *store.List) []store.Entry {
+	var out []store.Entry
+	for _, e := range list.Entries(0, list.Len()) {
+		if e.ModSeq <= v.muted {
+			continue
+		}
+		if _, known := v.list.Find(e.UID); known {
+			out = append(out, *e)
+		}
+	}
+	return out
 }
 
 // read adds an entry's keywords, if it has any that are not in its flags.
@@ -109,6 +128,9 @@ func (n *news) extraOf(tx *store.Tx, uids []store.UID) error {
 
 // catchUp tells the client the news.
 func (s *session) catchUp(may expunging) error {
+	if err := s.tellMetadata(); err != nil {
+		return err
+	}
 	if s.sel == nil {
 		return nil
 	}
@@ -147,20 +169,32 @@ const (
 // tell moves the view to the news and writes the untagged replies for the difference.
 func (s *session) tell(n *news, may expunging, what telling) error {
 	v, old := s.sel, s.sel.list
+	switch {
+	case !v.muting:
+		v.muted = 0
+	case len(n.delta.Added)+len(n.delta.Removed) == 0 && (len(v.ghosts) == 0 || may == noExpunge):
+		return nil // flags alone: the view stays, and the next command tells them
+	case len(n.delta.Changed) > 0 && v.muted == 0:
+		v.muted = old.HighestModSeq()
+	}
 	v.at = n.at
-	if n.list == old && (len(v.ghosts) == 0 || !may) {
+	if n.list == old && len(n.delta.Changed) == 0 && (len(v.ghosts) == 0 || !may) {
 		return nil
 	}
 	if len(n.delta.Removed) > 0 {
 		v.haunt(n.delta.Removed)
 	}
 	v.move(n.list)
+	s.removeFromContexts(n.delta.Removed)
+	v.touch(&n.delta)
 	if may {
 		s.tellRemoved()
 	}
 	s.learnKeywords(n.keywords)
-	if err := s.tellChanged(n, old, what); err != nil {
-		return err
+	if !v.muting {
+		if err := s.tellChanged(n, old, what); err != nil {
+			return err
+		}
 	}
 	if len(n.delta.Added) > 0 {
 		// EXISTS comes only when messages came: after EXPUNGE the count is known, and Apple Mail
@@ -170,8 +204,9 @@ func (s *session) tell(n *news, may expunging, what telling) error {
 		if !s.mode.rev2 {
 			s.untagged("%d RECENT", v.recentCount())
 		}
+		s.arrived(n.delta.Added)
 	}
-	if len(v.ghosts) == 0 {
+	if len(v.ghosts) == 0 && v.muted == 0 {
 		v.safe = v.list.HighestModSeq()
 	}
 	return nil
@@ -180,8 +215,12 @@ func (s *session) tell(n *news, may expunging, what telling) error {
 // guardModSeq ends a command that told mod-sequences while a removal is withheld: the client must not
 // resume from what it has seen, or it would never hear of the removal (RFC 7162 §3.2 and §6).
 func (s *session) guardModSeq() {
-	if s.sel != nil && s.toldModSeq && len(s.sel.ghosts) > 0 {
+	switch {
+	case s.sel == nil || !s.toldModSeq:
+	case len(s.sel.ghosts) > 0:
 		s.untagged("OK [HIGHESTMODSEQ %d] A removal is not told yet", s.sel.safe)
+	case s.sel.muted != 0:
+		s.untagged("OK [HIGHESTMODSEQ %d] Flags are not told yet", s.sel.safe)
 	}
 }
 
@@ -192,15 +231,16 @@ func (s *session) tellRemoved() {
 		return
 	}
 	p := s.buf()
-	if s.mode.qresync {
+	if s.mode.qresync || s.mode.uidOnly {
 		var set imap.SetBuilder
 		for _, g := range v.ghosts {
 			set.Add(uint32(g.uid))
 		}
 		*p = append(*p, "* VANISHED "...)
 		*p = append(imap.AppendSet(*p, set.Ranges), "\r\n"...)
-		// RFC 7162 §3.2.7: the client may resume from here.
-		s.code = "HIGHESTMODSEQ " + string(imap.AppendNumber(nil, v.list.HighestModSeq()))
+		if s.mode.qresync { // RFC 7162 §3.2.7: the client may resume from here
+			s.code = "HIGHESTMODSEQ " + string(imap.AppendNumber(nil, v.list.HighestModSeq()))
+		}
 	} else {
 		// From the last to the first: no number changes before it is told.
 		for k := len(v.ghosts) - 1; k >= 0; k-- {
@@ -248,11 +288,9 @@ func (s *session) tellChanged(n *news, old *store.List, what telling) error {
 // each (RFC 7162 §3.2.4), and UID STORE's replies have the UID (RFC 9051 §6.4.9).
 func (s *session) tellOne(flags *flagWriter, i int, e store.Entry, withFlags bool) {
 	p := s.buf()
-	b := append(*p, "* "...)
-	b = imap.AppendNumber(b, s.sel.seq(i))
-	b = append(b, " FETCH ("...)
+	b := s.openFetch(*p, i, e.UID)
 	sep := ""
-	if s.mode.condstore || s.uid {
+	if (s.mode.condstore || s.uid || s.notify != nil) && !s.mode.uidOnly { // RFC 5465 §5.1
 		b = append(b, "UID "...)
 		b = imap.AppendNumber(b, e.UID)
 		sep = " "

@@ -53,7 +53,7 @@ func (s *session) printf(format string, args ...any) {
 func (s *session) untagged(format string, args ...any) {
 	p := s.buf()
 	*p = append(*p, "* "...)
-	*p = fmt.Appendf(*p, format, args...)
+	*p = fmt.Appendf(*p, s.translateFormat(format), args...)
 	*p = append(*p, "\r\n"...)
 }
 
@@ -65,7 +65,12 @@ func (s *session) tagged(status, code, text string) {
 	if code != "" {
 		b = append(append(append(b, " ["...), code...), ']')
 	}
-	b = imap.AppendText(append(b, ' '), text)
+	b = append(b, ' ')
+	if s.lang == nil {
+		b = imap.AppendText(b, text)
+	} else { // the texts of the tables are clean
+		b = append(b, s.translate(string(imap.AppendText(nil, text)))...)
+	}
 	*p = append(b, "\r\n"...)
 }
 

@@ -34,6 +34,9 @@ func (s *session) resyncArguments() *resync {
 		more = d.Try(' ')
 	}
 	if more {
+		if s.mode.uidOnly {
+			d.Fail(errUIDRequired) // RFC 9586 §3: the match data are message numbers
+		}
 		d.Expect('(')
 		r.seqs = d.KnownSet()
 		d.SP()

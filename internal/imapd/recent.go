@@ -78,7 +78,12 @@ func (s *session) claimRecent(v *view, m *store.Mailbox) {
 	if s.mode.rev2 {
 		return
 	}
-	if r := s.account.recent.claim(m, v.readOnly); r.First != 0 {
+	r := s.account.recent.claim(m, v.readOnly)
+	switch n := len(v.recent); {
+	case r.First == 0:
+	case n > 0 && v.recent[n-1].Last >= r.First:
+		v.recent[n-1].Last = r.Last // EXAMINE took nothing, and hears of the same again
+	default:
 		v.recent = append(v.recent, r)
 	}
 }

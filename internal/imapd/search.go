@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"tram/internal/conn"
@@ -14,16 +15,23 @@ import (
 // can ask of the processors, hence the turns that searches of one account take and the time after
 // which they are given up (limits.IMAP.SearchTime).
 
-// searchCommand is the arguments of SEARCH.
+// searchCommand is the arguments of SEARCH, SORT and THREAD.
 type searchCommand struct {
 	options  map[string]bool // of RETURN, in upper case
 	extended bool            // RETURN was given
+	partial  imap.PartialRange
 	key      imap.SearchKey
+	sort     []store.Comparator // of SORT
+	thread   string             // of THREAD: the algorithm
 }
 
 // searchOptions are the options of RETURN, RFC 9051 §6.4.4.
 var searchOptions = map[string]bool{
 	"MIN": true, "MAX": true, "ALL": true, "COUNT": true, "SAVE": true,
+	"RELEVANCY": true, // RFC 6203 §4
+	"PARTIAL":   true, // RFC 9394 §3.1
+	"CONTEXT":   true, // RFC 5267 §4
+	"UPDATE":    true,
 }
 
 // search is SEARCH and UID SEARCH, RFC 9051 §6.4.4, with ESEARCH (RFC 4731) and SEARCHRES (RFC 5182).
@@ -35,6 +43,17 @@ func (s *session) search() error {
 	}
 	if err := s.args(); err != nil {
 		return err
+	}
+	return s.runSearch(cmd)
+}
+
+// runSearch is what SEARCH and SORT have in common.
+func (s *session) runSearch(cmd searchCommand) error {
+	if cmd.options["UPDATE"] && s.sel.context(s.tag) >= 0 {
+		return &imap.Error{Text: "Tag reuse"} // RFC 5267 §4.3
+	}
+	if err := s.expandFilters(&cmd.key); err != nil {
+		return s.searchFailed(cmd, err)
 	}
 	modseq := cmd.key.Uses("MODSEQ")
 	if modseq {
@@ -48,7 +67,13 @@ func (s *session) search() error {
 	if err != nil {
 		return s.searchFailed(cmd, s.gone(err))
 	}
+	if !cmd.options["UPDATE"] {
+		s.answer(cmd, found, modseq)
+		return nil
+	}
+	kept := s.newContext(cmd, found.indexes)
 	s.answer(cmd, found, modseq)
+	s.keepContext(kept)
 	return nil
 }
 
@@ -63,86 +88,92 @@ func (s *session) searchFailed(cmd searchCommand, err error) error {
 // searchArguments reads RETURN, CHARSET and the keys. What is not UTF-8 or ASCII is refused with
 // BADCHARSET before the keys are looked at.
 func (s *session) searchArguments() (searchCommand, error) {
-	cmd := searchCommand{options: map[string]bool{}}
+	cmd := s.searchReturn()
 	d := s.dec
-	word := s.peekWord()
-	if word == "RETURN" {
-		d.Label()
-		d.SP()
-		cmd.extended = true
-		d.List(func() {
-			option := d.Label()
-			if !searchOptions[option] {
-				d.Bad("Unknown search option")
-			}
-			cmd.options[option] = true
-		})
-		d.SP()
-		word = s.peekWord()
-	}
-	if len(cmd.options) == 0 {
-		cmd.options["ALL"] = true // RFC 4731 §3.1
-	}
-	if word == "CHARSET" {
+	if s.peekWord() == "CHARSET" {
 		d.Label()
 		d.SP()
 		charset := strings.ToUpper(d.AString())
 		if s.mode.utf8 && d.Err() == nil && !s.mode.rev2 {
 			d.Bad("CHARSET is not for UTF8=ACCEPT") // RFC 6855 §3
 		}
-		if d.Err() == nil && charset != "UTF-8" && charset != "US-ASCII" {
-			return cmd, &no{"BADCHARSET (US-ASCII UTF-8)", "Unknown charset"}
+		if d.Err() == nil && !knownCharset(charset) {
+			return cmd, s.charsetRefusal()
 		}
 		d.SP()
 	}
 	cmd.key = d.SearchKeys()
+	s.relevancyNeedsFuzzy(cmd.options["RELEVANCY"], &cmd.key)
 	return cmd, nil
 }
+
+// searchReturn reads RETURN, if it is there, with the space after it.
+func (s *session) searchReturn() searchCommand {
+	cmd := searchCommand{options: map[string]bool{}}
+	d := s.dec
+	if s.peekWord() == "RETURN" {
+		d.Label()
+		d.SP()
+		cmd.extended = true
+		d.List(func() { s.searchOption(&cmd) })
+		d.SP()
+	}
+	if len(cmd.options) == 0 {
+		cmd.options["ALL"] = true // RFC 4731 §3.1
+	}
+	return cmd
+}
+
+// searchOption reads one option of RETURN.
+func (s *session) searchOption(cmd *searchCommand) {
+	d := s.dec
+	option := d.Label()
+	if !searchOptions[option] {
+		d.Bad("Unknown search option")
+	}
+	if option == "PARTIAL" {
+		d.SP()
+		if cmd.options["PARTIAL"] {
+			d.Bad("PARTIAL is given twice")
+		}
+		cmd.partial = d.PartialRange()
+	}
+	cmd.options[option] = true
+	if cmd.options["PARTIAL"] && cmd.options["ALL"] {
+		d.Bad("PARTIAL and ALL exclude each other") // RFC 9394 §3.1
+	}
+}
+
+// errCharset lists what knownCharset knows, RFC 9051 §6.4.4.
+var errCharset = &no{"BADCHARSET (US-ASCII UTF-8)", "Unknown charset"}
+
+// knownCharset is for a name in upper case.
+func knownCharset(name string) bool { return name == "UTF-8" || name == "US-ASCII" }
 
 // peekWord returns the next word in upper case without consuming it.
 func (s *session) peekWord() string { return strings.ToUpper(s.dec.PeekLabel()) }
 
-// found is the result of a search, by index in the view's list, ascending.
+// found is the result of a search, by index in the view's list: ascending, or in SORT's order.
 type found struct {
 	indexes []int
-	modseq  store.ModSeq // the highest among them
+	scores  []uint8  // how well each matches what is FUZZY, RFC 6203
+	threads *threads // of THREAD
+}
+
+func newFound(hits []store.Hit) *found {
+	f := &found{indexes: make([]int, len(hits)), scores: make([]uint8, len(hits))}
+	for i, h := range hits {
+		f.indexes[i], f.scores[i] = h.Index, h.Score
+	}
+	return f
 }
 
 // find runs the search in one snapshot, together with the news, so that its numbers are those of the
-// view. Searches of one account take turns and end after limits.IMAP.SearchTime, or when the client
-// has left.
+// view.
 func (s *session) find(cmd searchCommand, may expunging) (*found, error) {
-	there, stop := s.c.Attend(s.ctx)
-	defer stop()
-	ctx, cancel := context.WithTimeout(there, s.srv.o.Limits.SearchTime)
-	defer cancel()
-	f, err := s.findWithin(ctx, cmd, may)
-	if err != nil && errors.Is(context.Cause(there), conn.ErrLeft) {
-		s.end("disconnected during a search")
-		return nil, errEnded
-	}
-	return f, err
-}
-
-func (s *session) findWithin(ctx context.Context, cmd searchCommand, may expunging) (*found, error) {
-	select {
-	case s.account.searches <- struct{}{}:
-		defer func() { <-s.account.searches }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 	f := &found{}
-	err := s.account.View(ctx, func(tx *store.Tx) error {
-		n, err := s.learn(tx)
-		if err != nil {
-			return err
-		}
-		// The view must be at tx's list before the keys are compiled. The telling goes to memory:
-		// a transaction does not wait for a client.
-		s.hold = true
-		err = s.tell(n, may, nil)
-		s.hold = false
-		if err != nil {
+	err := s.inTurn(func(tx *store.Tx) error {
+		if err := s.searchNews(tx, may); err != nil {
 			return err
 		}
 		filter, err := (&compiler{s: s, tx: tx}).compile(&cmd.key)
@@ -150,18 +181,60 @@ func (s *session) findWithin(ctx context.Context, cmd searchCommand, may expungi
 			return err
 		}
 		result, err := tx.Query(store.Query{
-			Mailboxes: []store.MailboxID{s.sel.id}, Filter: filter,
+			Mailboxes: []store.MailboxID{s.sel.id}, Filter: filter, Sort: cmd.sort,
 		})
 		if err != nil {
 			return err
 		}
-		f.indexes = make([]int, len(result.Hits))
-		for i, h := range result.Hits {
-			f.indexes[i] = h.Index
+		if cmd.thread != "" {
+			f.threads, err = s.threads(tx, cmd.thread, result.Hits)
+			return err
 		}
+		*f = *newFound(result.Hits)
 		return nil
 	})
 	return f, err
+}
+
+// searchNews tells the news of the selected mailbox: the view must be at tx's list before keys are
+// compiled. The telling goes to memory, as a transaction does not wait for a client.
+func (s *session) searchNews(tx *store.Tx, may expunging) error {
+	n, err := s.learn(tx)
+	if err != nil {
+		return err
+	}
+	s.hold = true
+	err = s.tell(n, may, nil)
+	s.hold = false
+	return err
+}
+
+// inTurn runs a search in a snapshot. Searches of one account take turns and end after
+// limits.IMAP.SearchTime, or when the client has left.
+func (s *session) inTurn(run func(tx *store.Tx) error) error {
+	there, stop := s.c.Attend(s.ctx)
+	defer stop()
+	ctx, cancel := context.WithTimeout(there, s.srv.o.Limits.SearchTime)
+	defer cancel()
+	ctx, told := s.working(ctx)
+	defer told()
+	err := s.await(ctx, run)
+	if err != nil && errors.Is(context.Cause(there), conn.ErrLeft) {
+		s.end("disconnected during a search")
+		return errEnded
+	}
+	return err
+}
+
+// await is inTurn without its ends.
+func (s *session) await(ctx context.Context, run func(tx *store.Tx) error) error {
+	select {
+	case s.account.searches <- struct{}{}:
+		defer func() { <-s.account.searches }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.account.View(ctx, run)
 }
 
 // answer sends the result and saves it where that was asked for.
@@ -170,8 +243,8 @@ func (s *session) answer(cmd searchCommand, f *found, modseq bool) {
 	if cmd.options["SAVE"] {
 		s.saved = v.saveable(cmd, f.indexes)
 	}
-	if !cmd.extended && !s.mode.rev2 {
-		s.plainAnswer(f.indexes, modseq)
+	if !cmd.extended && (cmd.sort != nil || !s.mode.rev2) {
+		s.plainAnswer(cmd, f.indexes, modseq)
 		return
 	}
 	if len(cmd.options) == 1 && cmd.options["SAVE"] {
@@ -182,32 +255,48 @@ func (s *session) answer(cmd searchCommand, f *found, modseq bool) {
 	if s.uid {
 		b = append(b, " UID"...)
 	}
+	b = cmd.appendData(b, v, f, s.uid, modseq)
+	*s.buf() = append(b, "\r\n"...)
+}
+
+// appendData writes what was asked for of the messages found in a mailbox, RFC 4731 §3.1.
+func (cmd searchCommand) appendData(b []byte, v *view, f *found, uid, modseq bool) []byte {
 	n := len(f.indexes)
 	if n > 0 {
 		if cmd.options["MIN"] {
-			b = imap.AppendNumber(append(b, " MIN "...), s.number(f.indexes[0]))
+			b = imap.AppendNumber(append(b, " MIN "...), v.number(f.indexes[0], uid))
 		}
 		if cmd.options["MAX"] {
-			b = imap.AppendNumber(append(b, " MAX "...), s.number(f.indexes[n-1]))
+			b = imap.AppendNumber(append(b, " MAX "...), v.number(f.indexes[n-1], uid))
 		}
 		if cmd.options["ALL"] {
-			b = imap.AppendSet(append(b, " ALL "...), s.numberSet(f.indexes))
+			b = imap.AppendSet(append(b, " ALL "...), v.numberSet(cmd, f.indexes, uid))
 		}
+	}
+	if cmd.options["PARTIAL"] {
+		b = cmd.appendPartial(b, v, f.indexes, uid)
 	}
 	if cmd.options["COUNT"] {
 		b = imap.AppendNumber(append(b, " COUNT "...), n)
 	}
-	if modseq && n > 0 {
-		b = imap.AppendNumber(append(b, " MODSEQ "...), v.highest(cmd.counted(f.indexes)))
+	if cmd.options["RELEVANCY"] {
+		b = appendRelevancy(b, cmd.scores(f))
 	}
-	*s.buf() = append(b, "\r\n"...)
+	if m := v.highest(cmd.counted(f.indexes)); modseq && m > 0 {
+		b = imap.AppendNumber(append(b, " MODSEQ "...), m)
+	}
+	return b
 }
 
-// plainAnswer is the SEARCH reply of IMAP4rev1, RFC 3501 §7.2.5.
-func (s *session) plainAnswer(indexes []int, modseq bool) {
-	b := append(*s.buf(), "* SEARCH"...)
+// plainAnswer is the SEARCH reply of IMAP4rev1, RFC 3501 §7.2.5, or the SORT reply, RFC 5256 §4.
+func (s *session) plainAnswer(cmd searchCommand, indexes []int, modseq bool) {
+	name := "* SEARCH"
+	if cmd.sort != nil {
+		name = "* SORT"
+	}
+	b := append(*s.buf(), name...)
 	for _, i := range indexes {
-		b = imap.AppendNumber(append(b, ' '), s.number(i))
+		b = imap.AppendNumber(append(b, ' '), s.sel.number(i, s.uid))
 	}
 	if modseq && len(indexes) > 0 { // RFC 7162 §3.1.6
 		b = append(b, " (MODSEQ "...)
@@ -216,18 +305,26 @@ func (s *session) plainAnswer(indexes []int, modseq bool) {
 	*s.buf() = append(b, "\r\n"...)
 }
 
-// number is what the client calls a message in this command.
-func (s *session) number(i int) uint32 {
-	if s.uid {
-		return uint32(s.sel.list.At(i).UID)
+// number is what the client calls a message: by its UID or by its number.
+func (v *view) number(i int, uid bool) uint32 {
+	if uid {
+		return uint32(v.list.At(i).UID)
 	}
-	return s.sel.seq(i)
+	return v.seq(i)
 }
 
-func (s *session) numberSet(indexes []int) []imap.Range {
+// numberSet makes a set of messages, in SORT's order where there is one.
+func (v *view) numberSet(cmd searchCommand, indexes []int, uid bool) []imap.Range {
+	if cmd.sort != nil {
+		var set imap.OrderBuilder
+		for _, i := range indexes {
+			set.Add(v.number(i, uid))
+		}
+		return set.Ranges
+	}
 	var set imap.SetBuilder
 	for _, i := range indexes {
-		set.Add(s.number(i))
+		set.Add(v.number(i, uid))
 	}
 	return set.Ranges
 }
@@ -241,38 +338,42 @@ func (v *view) highest(indexes []int) store.ModSeq {
 	return m
 }
 
-// counted returns the messages whose mod-sequence counts for the reply: with nothing but MIN and MAX
-// asked for, only those (RFC 4731 §3.2).
+// counted returns the messages whose mod-sequence counts for the reply: with neither ALL nor COUNT
+// asked for, only those that MIN, MAX and PARTIAL name (RFC 4731 §3.2), without these all.
 func (cmd searchCommand) counted(indexes []int) []int {
-	if cmd.options["ALL"] || cmd.options["COUNT"] {
+	if cmd.options["ALL"] || cmd.options["COUNT"] || len(indexes) == 0 {
 		return indexes
 	}
-	return cmd.ends(indexes)
-}
-
-// ends returns the messages that MIN and MAX name, all without either.
-func (cmd searchCommand) ends(indexes []int) []int {
 	var out []int
 	if cmd.options["MIN"] {
 		out = append(out, indexes[0])
 	}
+	if cmd.options["PARTIAL"] {
+		from, to := cmd.partial.Of(len(indexes))
+		out = append(out, indexes[from:to]...)
+	}
 	if cmd.options["MAX"] {
 		out = append(out, indexes[len(indexes)-1])
 	}
-	if out == nil {
+	if out == nil && !cmd.options["PARTIAL"] {
 		return indexes
 	}
 	return out
 }
 
-// saveable returns the UIDs that "$" stands for from now on. With MIN or MAX, and neither ALL nor
-// COUNT, it is those messages only (RFC 5182 §2.1, table).
+// saveable returns the UIDs that "$" stands for from now on: those of the messages that counted names
+// (RFC 5182 §2.1 and RFC 9394 §3.2, tables).
 func (v *view) saveable(cmd searchCommand, indexes []int) []imap.Range {
-	if len(indexes) == 0 {
-		return nil
+	return v.uidSet(cmd.counted(indexes))
+}
+
+// uidSet returns the UIDs of messages, given in any order.
+func (v *view) uidSet(indexes []int) []imap.Range {
+	if !slices.IsSorted(indexes) {
+		indexes = slices.Sorted(slices.Values(indexes))
 	}
 	var set imap.SetBuilder
-	for _, i := range cmd.counted(indexes) {
+	for _, i := range indexes {
 		set.Add(uint32(v.list.At(i).UID))
 	}
 	return set.Ranges

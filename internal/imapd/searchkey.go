@@ -9,10 +9,46 @@ import (
 )
 
 // compiler turns a search program into a filter of the store's. Message numbers mean what they mean
-// in the session's view.
+// in the view of the mailbox: the session's, where it is the selected one.
 type compiler struct {
-	s  *session
-	tx *store.Tx
+	s     *session
+	tx    *store.Tx
+	views []*view   // what is searched; nil: the selected mailbox
+	among []span    // of the view: where EMAILID looks; nil: everywhere
+	fuzzy bool      // inside of FUZZY
+	now   time.Time // of WITHIN
+}
+
+// each makes a filter out of one for each of the mailboxes.
+func (c *compiler) each(uids func(v *view) ([]store.UIDRange, error)) (store.Filter, error) {
+	views := c.views
+	if views == nil {
+		views = []*view{c.s.sel}
+	}
+	filter := make(store.UIDsIn, len(views))
+	for _, v := range views {
+		ranges, err := uids(v)
+		if err != nil {
+			return nil, err
+		}
+		filter[v.id] = ranges
+	}
+	return filter, nil
+}
+
+// eachListed is each for what needs to know the messages. Lists of mailboxes that are not selected are
+// read one after another: together they may be too much.
+func (c *compiler) eachListed(uids func(v *view) ([]store.UIDRange, error)) (store.Filter, error) {
+	return c.each(func(v *view) ([]store.UIDRange, error) {
+		if v.list == nil {
+			list, err := c.tx.List(v.id)
+			if err != nil {
+				return nil, err
+			}
+			v = &view{id: v.id, list: list}
+		}
+		return uids(v)
+	})
 }
 
 // searchKeys says what each key with a plain meaning compiles to; an extension adds its line here
@@ -55,6 +91,13 @@ var searchKeys = map[string]func(c *compiler, k *imap.SearchKey) (store.Filter, 
 	"SENTBEFORE": sent(false, true),
 	"SENTON":     sent(true, true),
 	"SENTSINCE":  sent(true, false),
+	"OLDER":      (*compiler).older,
+	"YOUNGER":    (*compiler).younger,
+
+	"SAVEDBEFORE":       saved(false, true),
+	"SAVEDON":           saved(true, true),
+	"SAVEDSINCE":        saved(true, false),
+	"SAVEDATESUPPORTED": yes(store.And{}),
 }
 
 type keyFunc = func(c *compiler, k *imap.SearchKey) (store.Filter, error)
@@ -114,13 +157,23 @@ func (c *compiler) compile(k *imap.SearchKey) (store.Filter, error) {
 		subs, err := c.all(k.Keys)
 		return store.Or(subs), err
 	case "NOT":
+		outer := c.fuzzy
+		c.fuzzy = false // see compileFuzzy
 		sub, err := c.compile(&k.Keys[0])
+		c.fuzzy = outer
 		return store.Not{Filter: sub}, err
+	case "FUZZY":
+		return c.compileFuzzy(k)
 	}
-	if f := searchKeys[k.Name]; f != nil {
-		return f(c, k)
+	f := searchKeys[k.Name]
+	if f == nil {
+		return nil, &imap.Error{Text: "Unknown search key"}
 	}
-	return nil, &imap.Error{Text: "Unknown search key"}
+	filter, err := f(c, k)
+	if c.fuzzy && err == nil {
+		filter = fuzzily(k.Name, filter)
+	}
+	return filter, err
 }
 
 // all compiles the keys of a list.
@@ -138,11 +191,21 @@ func (c *compiler) all(keys []imap.SearchKey) ([]store.Filter, error) {
 // seqs is a set of message numbers, or "$". Numbers beyond the last find nothing.
 func (c *compiler) seqs(k *imap.SearchKey) (store.Filter, error) {
 	if k.Set.Saved {
-		return uidFilter(c.s.saved), nil
+		return c.savedResult()
 	}
-	v := c.s.sel
+	if err := c.s.uidRequired(k.Set); err != nil {
+		return nil, err
+	}
+	return c.eachListed(func(v *view) ([]store.UIDRange, error) {
+		spans, _ := v.spansOfSeqs(v.numbered(k.Set))
+		return v.uidRanges(spans), nil
+	})
+}
+
+// numbered gives a set of message numbers its meaning, without those beyond the last.
+func (v *view) numbered(set imap.NumSet) []imap.Range {
 	count := uint32(v.count())
-	rs := k.Set.Resolve(count)
+	rs := set.Resolve(count)
 	for i, r := range rs {
 		if r.Stop > count {
 			rs = rs[:i]
@@ -152,20 +215,31 @@ func (c *compiler) seqs(k *imap.SearchKey) (store.Filter, error) {
 			break
 		}
 	}
-	spans, _ := v.spansOfSeqs(rs)
-	return store.UIDs(v.uidRanges(spans)), nil
+	return rs
+}
+
+// savedResult is "$": messages of the selected mailbox, wherever else is searched (RFC 5182 §2.1).
+func (c *compiler) savedResult() (store.Filter, error) {
+	return c.each(func(v *view) ([]store.UIDRange, error) {
+		if v != c.s.sel {
+			return nil, nil
+		}
+		return uidRanges(c.s.saved), nil
+	})
 }
 
 // uids is a set of UIDs; "*" is the largest in the view.
 func (c *compiler) uids(k *imap.SearchKey) (store.Filter, error) {
 	if k.Set.Saved {
-		return uidFilter(c.s.saved), nil
+		return c.savedResult()
 	}
-	return uidFilter(k.Set.Resolve(c.s.sel.largestUID())), nil
+	return c.eachListed(func(v *view) ([]store.UIDRange, error) {
+		return uidRanges(k.Set.Resolve(v.largestUID())), nil
+	})
 }
 
-func uidFilter(rs []imap.Range) store.Filter {
-	out := make(store.UIDs, 0, len(rs))
+func uidRanges(rs []imap.Range) []store.UIDRange {
+	out := make([]store.UIDRange, 0, len(rs))
 	for _, r := range rs {
 		out = append(out, store.UIDRange{First: store.UID(r.Start), Last: store.UID(r.Stop)})
 	}
@@ -174,17 +248,17 @@ func uidFilter(rs []imap.Range) store.Filter {
 
 // recent, newKey and old are RFC 3501 §6.4.4's.
 func (c *compiler) recent(*imap.SearchKey) (store.Filter, error) {
-	return store.UIDs(c.s.sel.recent), nil
+	return c.each(func(v *view) ([]store.UIDRange, error) { return v.recent, nil })
 }
 
-func (c *compiler) newKey(*imap.SearchKey) (store.Filter, error) {
-	return store.And{
-		store.UIDs(c.s.sel.recent), store.Not{Filter: store.HasFlags(store.Seen)},
-	}, nil
+func (c *compiler) newKey(k *imap.SearchKey) (store.Filter, error) {
+	recent, err := c.recent(k)
+	return store.And{recent, store.Not{Filter: store.HasFlags(store.Seen)}}, err
 }
 
-func (c *compiler) old(*imap.SearchKey) (store.Filter, error) {
-	return store.Not{Filter: store.UIDs(c.s.sel.recent)}, nil
+func (c *compiler) old(k *imap.SearchKey) (store.Filter, error) {
+	recent, err := c.recent(k)
+	return store.Not{Filter: recent}, err
 }
 
 // keyword also takes system flags: clients ask KEYWORD \Seen, which is as good as SEEN.
@@ -228,16 +302,26 @@ func (c *compiler) threadID(k *imap.SearchKey) (store.Filter, error) {
 // emailID looks for the message by reading rows: see appendEmailID for why the store's own number
 // does not do. It reads until the first match and on, for there may be copies.
 func (c *compiler) emailID(k *imap.SearchKey) (store.Filter, error) {
-	var found store.UIDs
-	list, b := c.s.sel.list, []byte(nil)
-	err := c.tx.EachEmail(list, 0, list.Len(), func(e store.Entry, m *store.Email) error {
-		if m == nil {
+	return c.eachListed(func(v *view) (found []store.UIDRange, err error) {
+		var b []byte
+		look := func(e store.Entry, m *store.Email) error {
+			if m == nil {
+				return nil
+			}
+			if b = appendEmailID(b[:0], e, m); string(b) == k.Text {
+				found = append(found, store.UIDRange{First: e.UID, Last: e.UID})
+			}
 			return nil
 		}
-		if b = appendEmailID(b[:0], e, m); string(b) == k.Text {
-			found = append(found, store.UIDRange{First: e.UID, Last: e.UID})
+		among := c.among
+		if among == nil {
+			among = []span{{0, v.list.Len()}}
 		}
-		return nil
+		for _, sp := range among {
+			if err = c.tx.EachEmail(v.list, sp.from, sp.to, look); err != nil {
+				break
+			}
+		}
+		return found, err
 	})
-	return found, err
 }

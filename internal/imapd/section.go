@@ -84,6 +84,15 @@ func (sec *section) cut(n int64) (from, to int64) {
 	return from, from + min(sec.partial.Count, n-from)
 }
 
+// emptyString is what a range of bytes that lies beyond the end is answered with. A literal of no bytes
+// would say the same (RFC 9051 §6.4.5), but Mail of iOS 18.2 and later waits a minute and a half after
+// some of those: it asks for slices of 384 KiB up to the size of the whole message, whatever the size
+// of the part.
+const emptyString = `""`
+
+// beyond reports whether nothing is left of a range of bytes.
+func (sec *section) beyond(from, to int64) bool { return sec.partial != nil && from == to }
+
 // body writes BODY[...].
 func (sec *section) body(r *row, _ store.Entry, m *store.Email) error {
 	r.label(sec.label)
@@ -98,6 +107,10 @@ func (sec *section) body(r *row, _ store.Entry, m *store.Email) error {
 		return sec.headerFields(r, m, span)
 	}
 	from, to := sec.cut(span.Len())
+	if sec.beyond(from, to) {
+		*r.out = append(*r.out, emptyString...)
+		return nil
+	}
 	return r.literal(m, span.Start+from, span.Start+to)
 }
 
@@ -156,23 +169,36 @@ func readFailed(err error) error {
 
 // headerFields writes HEADER.FIELDS and HEADER.FIELDS.NOT.
 func (sec *section) headerFields(r *row, m *store.Email, span message.Span) error {
+	picked := r.s.srv.borrow(0)
+	defer r.s.srv.giveBack(picked)
+	if err := sec.pick(r.s, r.tx, m, span, picked); err != nil {
+		return err
+	}
+	from, to := sec.cut(int64(len(*picked)))
+	if sec.beyond(from, to) {
+		*r.out = append(*r.out, emptyString...)
+		return nil
+	}
+	*r.out = append(imap.AppendLiteral(*r.out, to-from), (*picked)[from:to]...)
+	return nil
+}
+
+// pick reads the header in span and appends its fields that the section names to dst.
+func (sec *section) pick(s *session, tx *store.Tx, m *store.Email, span message.Span,
+	dst *[]byte) error {
 	n := int(min(span.Len(), maxHeader))
-	scratch := r.s.srv.borrow(n)
-	defer r.s.srv.giveBack(scratch)
+	scratch := s.srv.borrow(n)
+	defer s.srv.giveBack(scratch)
 	header := (*scratch)[:n]
-	body := r.tx.Open(m)
+	body := tx.Open(m)
 	defer body.Close()
 	if _, err := body.ReadAt(header, span.Start); err != nil {
 		if err := readFailed(err); err != nil {
 			return err
 		}
 	}
-	picked := r.s.srv.borrow(0)
-	defer r.s.srv.giveBack(picked)
-	*picked = message.AppendHeaderFields(
-		*picked, header, sec.spec.Fields, sec.spec.Text == "HEADER.FIELDS.NOT")
-	from, to := sec.cut(int64(len(*picked)))
-	*r.out = append(imap.AppendLiteral(*r.out, to-from), (*picked)[from:to]...)
+	*dst = message.AppendHeaderFields(
+		*dst, header, sec.spec.Fields, sec.spec.Text == "HEADER.FIELDS.NOT")
 	return nil
 }
 

@@ -112,7 +112,7 @@ func (s *session) describe(m *store.Mailbox) {
 	s.untagged("%d EXISTS", v.count())
 	if !s.mode.rev2 {
 		s.untagged("%d RECENT", v.recentCount())
-		if i := v.firstUnseen(m); i >= 0 {
+		if i := v.firstUnseen(m); i >= 0 && !s.mode.uidOnly {
 			s.untagged("OK [UNSEEN %d] First unseen", i+1)
 		}
 	}

@@ -44,10 +44,10 @@ type Options struct {
 	Store     *store.Store
 	Directory *directory.Directory
 	Limits    limits.IMAP // zero: limits.Default().IMAP
-	// Conn bounds the sessions of one account (PerUser, PerUserIP); 0 means no bound.
-	Conn   limits.Conn
-	Clock  clock.Clock  // nil: clock.System
-	Logger *slog.Logger // nil: nothing is logged
+	// Sessions counts the sessions of each account, together with other doors; nil: without bound.
+	Sessions *conn.Sessions
+	Clock    clock.Clock  // nil: clock.System
+	Logger   *slog.Logger // nil: nothing is logged
 	// Version is told to clients that ask with ID, after log-in; "" tells none.
 	Version string
 }
@@ -65,6 +65,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.Limits == (limits.IMAP{}) {
 		o.Limits = limits.Default().IMAP
+	}
+	if o.Sessions == nil {
+		o.Sessions = conn.NewSessions(limits.Conn{})
 	}
 	if o.Clock == nil {
 		o.Clock = clock.System
@@ -89,9 +92,10 @@ func (s *Server) Handle(ctx context.Context, c *conn.Conn) {
 type account struct {
 	*store.Account
 	sessions int
-	perAddr  map[netip.Addr]int
 	recent   recentClaims
 	latest   latest
+	boxes    sharedBoxes
+	marks    sharedMarks
 	// searches holds a token for each search that runs: one person's searches take turns, so that
 	// they leave the processors to others.
 	searches chan struct{}
@@ -103,35 +107,27 @@ var searchesAtOnce = max(1, runtime.NumCPU()/2)
 
 // join counts a new session; nil when the account has too many (RFC 5530 LIMIT).
 func (s *Server) join(id store.AccountID, addr netip.Addr) *account {
+	if !s.o.Sessions.Join(uint64(id), addr) {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.accounts[id]
 	if a == nil {
-		a = &account{
-			Account: s.o.Store.Account(id), perAddr: map[netip.Addr]int{},
-			searches: make(chan struct{}, searchesAtOnce),
-		}
+		a = &account{Account: s.o.Store.Account(id), searches: make(chan struct{}, searchesAtOnce)}
+		s.accounts[id] = a
 	}
-	if full(a.sessions, s.o.Conn.PerUser) || full(a.perAddr[addr], s.o.Conn.PerUserIP) {
-		return nil
-	}
-	s.accounts[id] = a
 	a.sessions++
-	a.perAddr[addr]++
 	sessionsOpen.Inc()
 	return a
 }
 
-func full(n, limit int) bool { return limit > 0 && n >= limit }
-
 // leave undoes join, and reports whether this was the account's last session.
 func (s *Server) leave(a *account, addr netip.Addr) (last bool) {
+	s.o.Sessions.Leave(uint64(a.ID()), addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sessionsOpen.Dec()
-	if a.perAddr[addr]--; a.perAddr[addr] == 0 {
-		delete(a.perAddr, addr)
-	}
 	if a.sessions--; a.sessions > 0 {
 		return false
 	}

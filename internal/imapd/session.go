@@ -32,15 +32,10 @@ type session struct {
 	out  *[]byte // borrowed while a command writes
 	hold bool    // replies stay in memory: a transaction is open
 
-	account    *account // nil before log-in
-	user       string
-	addr       netip.Addr
-	stopRevoke func()
-	revoked    atomic.Bool
+	addr    netip.Addr
+	revoked atomic.Bool
 
-	sel   *view        // the selected mailbox, nil without one
-	saved []imap.Range // UIDs of the saved search result, RFC 5182
-	mode  mode
+	person
 
 	commands int // without log-in, before log-in
 	bads     int // in a row
@@ -48,14 +43,38 @@ type session struct {
 	reason   string // why the session ended, for the log
 }
 
-// mode is what the client has enabled (RFC 5161). Nothing is ever switched off again.
+// person is who the client is, and all that it has said since the session began or UNAUTHENTICATE
+// ended the one before: what is in here is forgotten then (RFC 8437 §4.1).
+type person struct {
+	account    *account // nil before log-in
+	user       string
+	domain     string // of the account
+	admin      bool   // the account is an administrator
+	stopRevoke func()
+
+	sel   *view        // the selected mailbox, nil without one
+	saved []imap.Range // UIDs of the saved search result, RFC 5182
+	mode  mode
+	lang  *conn.Language // nil: "i-default"
+
+	metadata *metadataNews // nil: METADATA is not enabled
+	notify   *notifying    // nil: NOTIFY was never used
+	idle     *store.Watch  // nil: IDLE does not run
+}
+
+// mode is what the client has enabled (RFC 5161). Only UNAUTHENTICATE switches it off again.
 type mode struct {
 	rev2      bool // IMAP4rev2
 	utf8      bool // UTF8=ACCEPT, implied by rev2
 	condstore bool // the client is CONDSTORE-aware (RFC 7162 §3.1)
 	qresync   bool
+	// uidOnly: no message number goes either way any more (RFC 9586), see uidonly.go.
+	uidOnly bool
 }
 
+// newSession is not inlined: the copy of the limits would lie on the stack as long as the session lasts.
+//
+//go:noinline
 func newSession(srv *Server, c *conn.Conn) *session {
 	s := &session{srv: srv, c: c, addr: c.Remote().Addr()}
 	s.dec = imap.NewDecoder(c, imap.BeforeLogin(srv.o.Limits))
@@ -68,28 +87,43 @@ func (s *session) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.ctx = ctx
-	began := s.srv.o.Clock.Now()
-	defer s.close(began)
+	defer s.close(s.srv.o.Clock.Now())
+	s.greet()
+	for !s.ended {
+		s.tellNews()
+		s.give()
+		// All waiting is done here, IDLE's too: the less there is on the stack, the smaller the
+		// collector makes it, and ten thousand sessions wait.
+		s.goOn(s.c.Wait())
+	}
+}
+
+// greet begins the conversation.
+func (s *session) greet() {
 	// The socket's deadline runs on the machine's clock, see package conn.
 	s.c.SetDeadline(time.Now().Add(s.srv.o.Limits.PreAuthIdle))
 	s.untagged("OK [CAPABILITY %s] Tram ready", s.capabilities())
-	for !s.ended {
-		s.give()
-		err := s.c.Wait()
-		if errors.Is(err, conn.ErrInterrupted) && !s.revoked.Load() {
-			continue // the last word of an IDLE's watch
-		}
-		if err != nil {
-			s.endWith(err)
-			return
-		}
-		if err := s.dec.Next(); err != nil {
-			s.endWith(err)
-			return
-		}
-		s.command()
-		s.dec.Reset()
+}
+
+// goOn does what the end of a wait is for: it hears news, or reads and runs a command.
+func (s *session) goOn(err error) {
+	if errors.Is(err, conn.ErrInterrupted) && !s.revoked.Load() {
+		s.hearInIdle() // else it is for NOTIFY, or the last word of an IDLE's watch
+		return
 	}
+	if err == nil && s.idle != nil {
+		s.endIdle(s.done())
+		return
+	}
+	if err == nil {
+		err = s.dec.Next()
+	}
+	if err != nil {
+		s.endWith(err)
+		return
+	}
+	s.command()
+	s.dec.Reset()
 }
 
 // proceed sends a continuation request: the decoder wants a literal.
@@ -110,6 +144,8 @@ func (s *session) endWith(err error) {
 		s.bye("", "Autologout; idle for too long") // RFC 9051 §5.4
 	case errors.Is(err, conn.ErrLineTooLong), errors.Is(err, conn.ErrFlood):
 		s.bye("LIMIT", "Command line too long")
+	case errors.Is(err, conn.ErrDeflate):
+		s.bye("CLIENTBUG", "Compressed data is malformed")
 	default:
 		s.end("disconnected")
 	}
@@ -120,7 +156,7 @@ func (s *session) bye(code, text string) {
 	if code != "" {
 		code = "[" + code + "] "
 	}
-	s.untagged("BYE %s%s", code, text)
+	s.untagged("BYE %s%s", code, s.translate(text))
 	s.end(text)
 }
 
@@ -135,14 +171,10 @@ func (s *session) end(reason string) {
 // close gives back what the session holds and tells the log.
 func (s *session) close(began time.Time) {
 	s.give()
-	if s.stopRevoke != nil {
-		s.stopRevoke()
-	}
+	s.leaveIdle()
+	s.leave()
 	if s.account == nil {
 		return
-	}
-	if s.srv.leave(s.account, s.addr) {
-		s.keepRecent()
 	}
 	in, out := s.c.Traffic()
 	s.c.Logger().Info("imap session ended", "account", s.user, "reason", s.reason,
@@ -171,12 +203,30 @@ func (s *session) view(fn func(tx *store.Tx) error) error {
 
 // update runs fn in a transaction of the account; it is durable when update returns nil.
 func (s *session) update(fn func(tx *store.Tx) error) error {
-	return s.account.Update(s.ctx, s.readAhead(fn))
+	return s.change(s.ctx, fn)
 }
 
 // freeing is update for what leaves less stored than before: it works on a full disk too.
 func (s *session) freeing(fn func(tx *store.Tx) error) error {
-	return s.account.Update(store.Freeing(s.ctx), s.readAhead(fn))
+	return s.change(store.Freeing(s.ctx), fn)
+}
+
+// change runs a transaction of the session's own, which NOTIFY does not tell it of.
+func (s *session) change(ctx context.Context, fn func(tx *store.Tx) error) error {
+	ctx, stop := s.working(ctx)
+	defer stop()
+	var from, to store.ModSeq
+	fn = s.readAhead(fn)
+	err := s.account.Update(ctx, func(tx *store.Tx) error {
+		from = tx.ModSeq()
+		err := fn(tx)
+		to = tx.ModSeq()
+		return err
+	})
+	if err == nil {
+		s.notify.did(from, to)
+	}
+	return err
 }
 
 // readAhead reads what the news of the selected mailbox need before fn writes: the first read after

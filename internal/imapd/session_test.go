@@ -172,8 +172,17 @@ func TestAuthenticatePlain(t *testing.T) {
 
 func TestAuthenticateSCRAM(t *testing.T) {
 	t.Parallel()
+	for mechanism, hash := range map[string]scram.HashGeneratorFcn{
+		"SCRAM-SHA-256": scram.SHA256, "SCRAM-SHA-1": scram.SHA1,
+	} {
+		t.Run(mechanism, func(t *testing.T) { authenticateSCRAM(t, mechanism, hash) })
+	}
+}
+
+func authenticateSCRAM(t *testing.T, mechanism string, hash scram.HashGeneratorFcn) {
+	t.Parallel()
 	h := build(t, options{})
-	client, err := scram.SHA256.NewClient(testUser, testPassword, "")
+	client, err := hash.NewClient(testUser, testPassword, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +192,7 @@ func TestAuthenticateSCRAM(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := h.dialRaw(h.tls)
-	w.say(t, "a AUTHENTICATE SCRAM-SHA-256 %s", base64.StdEncoding.EncodeToString([]byte(first)))
+	w.say(t, "a AUTHENTICATE %s %s", mechanism, base64.StdEncoding.EncodeToString([]byte(first)))
 	for !conversation.Done() {
 		line := w.want(t, "+ ")
 		challenge, err := base64.StdEncoding.DecodeString(line[2:])

@@ -29,6 +29,7 @@ func (s *session) startTLS() error {
 		return err
 	}
 	s.commands, s.bads = 0, 0
+	s.lang = nil // somebody on the way may have chosen it, RFC 5255 §3.1
 	s.c.SetDeadline(time.Now().Add(s.srv.o.Limits.PreAuthIdle))
 	return errReplied
 }

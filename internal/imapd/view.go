@@ -25,6 +25,16 @@ type view struct {
 	// which nothing was withheld (RFC 7162 §3.2: a removal that is delayed holds it back).
 	safe     store.ModSeq
 	keywords *store.KeywordTable
+
+	// unfetched are new messages whose items NOTIFY has promised, see notifytell.go.
+	unfetched []imap.Range
+	// muted is up to where the client has heard of flags, when NOTIFY has kept some from it: the
+	// next command tells them. 0: it has heard of all. muting: they are being kept from it.
+	muted  store.ModSeq
+	muting bool
+
+	contexts []*searchContext // searches whose results are kept up to date, RFC 5267
+	touched  touched          // what they have to look at
 }
 
 // ghost is a message that only the client still counts.

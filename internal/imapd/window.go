@@ -231,9 +231,7 @@ func (r *row) write(i int, e store.Entry, m *store.Email) {
 			return
 		}
 	}
-	b := append(*r.out, "* "...)
-	b = imap.AppendNumber(b, r.s.sel.seq(i))
-	*r.out = append(b, " FETCH ("...)
+	*r.out = r.s.openFetch(*r.out, i, e.UID)
 	r.first = true
 	r.rows++
 	if err := r.items(e, m, fresh); err != nil {
@@ -248,7 +246,7 @@ func (r *row) write(i int, e store.Entry, m *store.Email) {
 // changed are told with the rest (RFC 9051 §6.4.5), with UID and MODSEQ to clients that know
 // mod-sequences (RFC 7162 §3.2.4).
 func (r *row) items(e store.Entry, m *store.Email, fresh bool) error {
-	if r.s.uid || fresh && r.s.mode.condstore {
+	if (r.s.uid || fresh && r.s.mode.condstore) && !r.s.mode.uidOnly {
 		r.uid(e, m)
 	}
 	for _, item := range r.plan.items {

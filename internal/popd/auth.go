@@ -122,17 +122,19 @@ func (s *session) enter(mechanism string, acct directory.Account, err error) err
 		return err
 	}
 	id := store.AccountID(acct.ID)
-	if !s.srv.join(id, s.addr) {
-		// RFC 3206 §4: SYS/TEMP, for IN-USE would make programs say that another one has the lock.
+	if !s.srv.o.Sessions.Join(uint64(id), s.addr) {
+		// RFC 3206 §3: SYS/TEMP. IN-USE (RFC 2449 §8.1.2) would make programs say that another one has
+		// the lock: there is none.
 		return &refused{"SYS/TEMP", "Too many sessions of this account"}
 	}
 	account := s.srv.o.Store.Account(id)
-	drop, err := openMaildrop(s.ctx, account)
+	drop, err := openMaildrop(s.ctx, account, acct.Maildrop)
 	if err != nil {
-		s.srv.leave(id, s.addr)
+		s.srv.o.Sessions.Leave(uint64(id), s.addr)
 		return err
 	}
 	s.account, s.name, s.drop = account, acct.Address.String(), drop
+	sessionsOpen.Inc()
 	s.stopRevoke = s.srv.o.Directory.OnRevoke(acct, s.revoke)
 	s.c.SetDeadline(time.Time{})
 	s.c.SetIdle(s.srv.o.Limits.Idle)

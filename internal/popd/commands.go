@@ -49,7 +49,10 @@ func (r *refused) Error() string { return r.text }
 
 var errArguments = &refused{"", "Wrong arguments"}
 
-// refusals says how errors of the house are told to clients; the first that matches counts.
+// refusals says how errors of the house are told to clients; the first that matches counts. AUTH is
+// for what only other credentials, or a better connection, would change, SYS/TEMP for what passes,
+// SYS/PERM for what an administrator must see to (RFC 3206 §§3 and 4). IN-USE and LOGIN-DELAY
+// (RFC 2449 §8.1) never come: no session keeps another out, and none must wait.
 var refusals = []struct {
 	err error
 	refused
@@ -59,7 +62,7 @@ var refusals = []struct {
 	{directory.ErrBusy, refused{"SYS/TEMP", "Too many log-ins at once, try again"}},
 	{directory.ErrTLSRequired, refused{"AUTH", "Log-in needs TLS"}},
 	{directory.ErrMechanism, refused{"", "Unknown authentication mechanism"}},
-	{directory.ErrMalformed, refused{"AUTH", "Malformed authentication exchange"}},
+	{directory.ErrMalformed, refused{"", "Malformed authentication exchange"}},
 	{store.ErrDamaged, refused{"SYS/PERM", "Stored mail is damaged, the administrator was told"}},
 	{store.ErrFull, refused{"SYS/TEMP", "Server has no room at the moment, try again later"}},
 	{store.ErrNotFound, refused{"", "No such message"}},
@@ -79,7 +82,8 @@ func (s *session) refuse(verb string, err error) {
 		s.err(r.code, r.text)
 		return
 	case errors.As(err, &throttled):
-		s.err("AUTH", "Too many failed log-ins, try again later")
+		// RFC 3206 §3: AUTH would make programs ask for another password, and this one may be right.
+		s.err("SYS/TEMP", "Too many failed log-ins, try again later")
 		return
 	case s.ctx.Err() != nil:
 		s.end("cancelled")

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,58 +31,55 @@ const (
 // house is a running server with what stands behind it.
 type house struct {
 	t     testing.TB
+	o     options
+	db    *memkv.DB
+	reads *counted
+	clock *clock.Fake
 	store *store.Store
 	dir   *directory.Directory
 	alice directory.Account
+	srv   atomic.Pointer[Server]
 	addr  string // with STLS
 }
 
 type options struct {
-	measure bool // log-in in the clear
-	conn    limits.Conn
+	measure  bool // log-in in the clear
+	conn     limits.Conn
+	sessions *conn.Sessions     // nil: of conn
+	limits   func(*limits.POP3) // nil: the usual ones
+	stall    time.Duration      // of a client that does not read; 0: the usual one
+	shallow  bool               // many messages: no body is compared at the end
 }
 
 func build(t testing.TB, o options) *house {
 	t.Helper()
 	ctx := context.Background()
-	db := memkv.New()
-	st, err := store.Open(ctx, store.Options{
-		DB: db, Blobs: blob.New(db, blob.Options{Clock: clock.System}), Clock: clock.System,
-	})
-	if err != nil {
-		t.Fatal(err)
+	h := &house{t: t, o: o, db: memkv.New(), clock: clock.NewFake(time.Now())}
+	if h.o.sessions == nil {
+		h.o.sessions = conn.NewSessions(o.conn)
 	}
-	auth := limits.Default().Auth
-	auth.ArgonMemoryKiB, auth.ArgonTime, auth.SCRAMRounds, auth.Tarpit = 64, 1, 4096, 0
-	dir, err := directory.Open(ctx, directory.Options{
-		DB: db, Clock: clock.System, Rand: rand.Reader, Pepper: []byte(strings.Repeat("pepper", 8)),
-		Limits: auth, Measure: o.measure,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &house{t: t, store: st, dir: dir}
+	h.open()
 	a, err := smtp.ParseAddress(testUser)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dir.AddDomain(ctx, a.Domain); err != nil {
+	if _, err := h.dir.AddDomain(ctx, a.Domain); err != nil {
 		t.Fatal(err)
 	}
-	h.alice, err = dir.AddAccount(ctx, directory.AccountOptions{Address: a, Password: testPassword})
+	h.alice, err = h.dir.AddAccount(ctx, directory.AccountOptions{Address: a, Password: testPassword})
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := New(Options{Store: st, Directory: dir, Conn: o.conn})
 	serverTLS, _ := conntest.TLS()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := conn.New(conn.Options{
-		Name: "pop3", TLS: serverTLS, Handler: srv.Handle, Refuse: Refuse,
-		Logger: slog.New(slog.DiscardHandler),
-		Limits: limits.Conn{Handshake: 10 * time.Second, Drain: 5 * time.Second},
+		Name: "pop3", TLS: serverTLS, Refuse: Refuse, WriteStall: o.stall,
+		Handler: func(ctx context.Context, c *conn.Conn) { h.srv.Load().Handle(ctx, c) },
+		Logger:  slog.New(slog.DiscardHandler),
+		Limits:  limits.Conn{Handshake: 10 * time.Second, Drain: 5 * time.Second},
 	})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
@@ -93,19 +91,61 @@ func build(t testing.TB, o options) *house {
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
-		if err := st.Check(ctx, store.CheckOptions{Deep: true}, func(f store.Finding) {
+		if err := h.store.Check(ctx, store.CheckOptions{Deep: !h.o.shallow}, func(f store.Finding) {
 			t.Errorf("found: %+v", f)
 		}); err != nil {
 			t.Errorf("check: %v", err)
 		}
-		if err := dir.Close(); err != nil {
-			t.Errorf("close directory: %v", err)
-		}
-		if err := st.Close(); err != nil {
-			t.Errorf("close store: %v", err)
-		}
+		h.close()
 	})
 	return h
+}
+
+// open opens what is in h.db, and serves it from now on.
+func (h *house) open() {
+	h.t.Helper()
+	ctx := context.Background()
+	var err error
+	h.reads = &counted{DB: h.db}
+	h.store, err = store.Open(ctx, store.Options{
+		DB: h.reads, Blobs: blob.New(h.reads, blob.Options{Clock: h.clock}), Clock: h.clock,
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	auth := limits.Default().Auth
+	auth.ArgonMemoryKiB, auth.ArgonTime, auth.SCRAMRounds, auth.Tarpit = 64, 1, 4096, 0
+	h.dir, err = directory.Open(ctx, directory.Options{
+		DB: h.db, Clock: h.clock, Rand: rand.Reader, Pepper: []byte(strings.Repeat("pepper", 8)),
+		Limits: auth, Measure: h.o.measure,
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	l := limits.Default().POP3
+	if h.o.limits != nil {
+		h.o.limits(&l)
+	}
+	h.srv.Store(New(Options{
+		Store: h.store, Directory: h.dir, Limits: l, Sessions: h.o.sessions, Clock: h.clock,
+	}))
+}
+
+func (h *house) close() {
+	h.t.Helper()
+	if err := h.dir.Close(); err != nil {
+		h.t.Errorf("close directory: %v", err)
+	}
+	if err := h.store.Close(); err != nil {
+		h.t.Errorf("close store: %v", err)
+	}
+}
+
+// reopen is open for a database that somebody else has changed.
+func (h *house) reopen() {
+	h.t.Helper()
+	h.close()
+	h.open()
 }
 
 func (h *house) account() *store.Account { return h.store.Account(store.AccountID(h.alice.ID)) }

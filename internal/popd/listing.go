@@ -15,8 +15,8 @@ func (s *session) stat() error {
 
 // list is LIST, RFC 1939 §5: of one message, or all.
 func (s *session) list(args string) error {
-	return s.listing(args, func(b []byte, e store.Entry) []byte {
-		return strconv.AppendUint(b, uint64(e.Size), 10)
+	return s.listing(args, func(b []byte, e *store.Entry) []byte {
+		return strconv.AppendInt(b, s.drop.size(e), 10)
 	})
 }
 
@@ -27,8 +27,8 @@ func (s *session) uidl(args string) error { return s.listing(args, s.drop.append
 const listLines = 500
 
 // listing writes a line for each message: its number and what item appends.
-func (s *session) listing(args string, item func([]byte, store.Entry) []byte) error {
-	line := func(b []byte, i int, e store.Entry) []byte {
+func (s *session) listing(args string, item func([]byte, *store.Entry) []byte) error {
+	line := func(b []byte, i int, e *store.Entry) []byte {
 		b = append(strconv.AppendInt(b, int64(i)+1, 10), ' ')
 		return append(item(b, e), "\r\n"...)
 	}
@@ -37,17 +37,17 @@ func (s *session) listing(args string, item func([]byte, store.Entry) []byte) er
 		if err != nil {
 			return err
 		}
-		_, _ = s.c.Write(line([]byte("+OK "), i, e))
+		_, _ = s.c.Write(line([]byte("+OK "), i, &e))
 		return nil
 	}
 	s.ok("%d messages", s.drop.count())
 	var b []byte
 	lines := 0
-	for i, e := range s.drop.list.Entries(0, s.drop.list.Len()) {
+	for i, e := range s.drop.all() {
 		if s.drop.deleted[i] {
 			continue
 		}
-		b = line(b, i, *e)
+		b = line(b, i, e)
 		if lines++; lines%listLines == 0 {
 			if _, err := s.c.Write(b); err != nil {
 				return err
@@ -66,28 +66,29 @@ func (s *session) dele(args string) error {
 		return err
 	}
 	s.drop.deleted[i] = true
-	s.drop.octets -= int64(e.Size)
+	s.drop.octets -= s.drop.size(&e)
 	s.ok("Message deleted")
 	return nil
 }
 
 // rset is RSET, RFC 1939 §5.
 func (s *session) rset() error {
-	for i := range s.drop.deleted {
-		s.drop.octets += int64(s.drop.list.At(i).Size)
-	}
-	clear(s.drop.deleted)
+	s.drop.reset()
 	s.ok("%d messages", s.drop.count())
 	return nil
 }
 
-// quit is QUIT, RFC 1939 §§5 and 6: what was deleted goes, in one transaction.
+// quit is QUIT, RFC 1939 §§5 and 6: what was deleted goes, in one transaction. What was fetched is
+// marked in another, which a full disk may refuse: that is no reason to tell the client of a failure.
 func (s *session) quit() error {
 	s.end("QUIT")
 	if s.drop != nil {
 		if err := s.drop.commit(s.ctx, s.account); err != nil {
 			s.log("QUIT", err)
 			return &refused{"SYS/TEMP", "Deleted messages were not removed"}
+		}
+		if err := s.drop.mark(s.ctx, s.account); err != nil {
+			s.log("QUIT", err)
 		}
 	}
 	s.ok("Goodbye")

@@ -20,7 +20,7 @@ type session struct {
 	c    *conn.Conn
 	ctx  context.Context
 	addr netip.Addr
-	lang *language
+	lang *conn.Language
 
 	user       string // what USER said, "" before it
 	account    *store.Account
@@ -36,7 +36,7 @@ type session struct {
 }
 
 func newSession(srv *Server, c *conn.Conn) *session {
-	return &session{srv: srv, c: c, addr: c.Remote().Addr(), lang: &english}
+	return &session{srv: srv, c: c, addr: c.Remote().Addr(), lang: conn.English}
 }
 
 // serve runs the session from the greeting to the end.
@@ -54,7 +54,7 @@ func (s *session) serve(ctx context.Context) {
 			s.endWith(err)
 			return
 		}
-		line, err := s.c.ReadLine(s.srv.o.Limits.Line)
+		line, err := s.line()
 		switch {
 		case errors.Is(err, conn.ErrLineTooLong), errors.Is(err, conn.ErrBareLF), errors.Is(err, conn.ErrBareCR):
 			s.bad("Malformed command line")
@@ -65,6 +65,17 @@ func (s *session) serve(ctx context.Context) {
 		}
 		s.command(string(line))
 	}
+}
+
+// line reads a command line that has begun. After log-in, where the idle time is long, a line has its
+// own: whoever sends a byte now and then would else hold a session for hours.
+func (s *session) line() ([]byte, error) {
+	if s.drop == nil {
+		return s.c.ReadLine(s.srv.o.Limits.Line)
+	}
+	s.c.SetDeadline(time.Now().Add(s.srv.o.Limits.WriteStall))
+	defer s.c.SetDeadline(time.Time{})
+	return s.c.ReadLine(s.srv.o.Limits.Line)
 }
 
 // endWith says goodbye where there is somebody to say it to.
@@ -97,7 +108,8 @@ func (s *session) close(began time.Time) {
 	if s.account == nil {
 		return
 	}
-	s.srv.leave(s.account.ID(), s.addr)
+	s.srv.o.Sessions.Leave(uint64(s.account.ID()), s.addr)
+	sessionsOpen.Dec()
 	in, out := s.c.Traffic()
 	s.c.Logger().Info("pop3 session ended", "account", s.name, "reason", s.reason,
 		"duration", s.srv.o.Clock.Now().Sub(began).Round(time.Millisecond),
@@ -135,7 +147,7 @@ func (s *session) err(code, text string, args ...any) {
 }
 
 func (s *session) reply(status, text string, args ...any) {
-	text = s.lang.translate(text)
+	text = s.lang.Translate(vietnamese, text)
 	if len(args) > 0 {
 		text = fmt.Sprintf(text, args...)
 	}

@@ -72,12 +72,13 @@ func (s *Server) hang(context.Context) error {
 	}
 	c := s.o.Config
 	s.shared = conn.NewShared(conn.SharedOptions{Clock: s.o.Clock})
+	sessions := conn.NewSessions(s.connLimits())
 	imap := imapd.New(imapd.Options{
-		Store: s.Store, Directory: s.Directory, Limits: c.Limits.IMAP, Conn: s.connLimits(),
+		Store: s.Store, Directory: s.Directory, Limits: c.Limits.IMAP, Sessions: sessions,
 		Clock: s.o.Clock, Logger: s.o.Logger.With("room", "imapd"), Version: s.o.Version,
 	})
 	pop3 := popd.New(popd.Options{
-		Store: s.Store, Directory: s.Directory, Limits: c.Limits.POP3, Conn: s.connLimits(),
+		Store: s.Store, Directory: s.Directory, Limits: c.Limits.POP3, Sessions: sessions,
 		Clock: s.o.Clock, Logger: s.o.Logger.With("room", "popd"),
 	})
 	for _, d := range s.doors {

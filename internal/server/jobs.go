@@ -7,6 +7,7 @@ import (
 
 	"tram/internal/clock"
 	"tram/internal/metrics"
+	"tram/internal/popd"
 )
 
 // job is work that comes back: a run that fails is logged and tried again at its next time.
@@ -37,6 +38,11 @@ var jobs = []job{
 	}},
 	{"store maintenance", time.Minute, 10 * time.Minute,
 		func(s *Server, ctx context.Context) error { return s.Store.Maintain(ctx) }},
+	{"expiry of fetched mail", 4 * time.Minute, time.Hour,
+		func(s *Server, ctx context.Context) error {
+			return popd.Expire(ctx, popd.ExpireOptions{Store: s.Store, Directory: s.Directory,
+				Clock: s.o.Clock, Logger: s.o.Logger.With("room", "popd")})
+		}},
 	{"removal of unreferenced bodies", 2 * time.Minute, time.Hour,
 		func(s *Server, ctx context.Context) error {
 			_, err := s.Blobs.Collect(ctx)

@@ -16,6 +16,13 @@ func NewDotWriter(w io.Writer) *DotWriter {
 	return &DotWriter{lineWriter{w: w, stuff: true, bol: true}}
 }
 
+// NewExactDotWriter returns a DotWriter that leaves line ends as they are, for POP3 (RFC 1939 §3): its
+// client was told the size of the message beforehand, and may check a signature of its octets. A dot
+// is doubled after any LF, so that no reader sees the end too early.
+func NewExactDotWriter(w io.Writer) *DotWriter {
+	return &DotWriter{lineWriter{w: w, stuff: true, bol: true, exact: true}}
+}
+
 // Close ends the message: a line end if the last line has none, and the terminator.
 func (d *DotWriter) Close() error {
 	if err := d.finish(); err != nil {
@@ -31,6 +38,8 @@ type lineWriter struct {
 	stuff bool
 	bol   bool // the next octet starts a line
 	cr    bool // a CR was withheld: an LF may follow
+	exact bool // nothing is withheld or changed: cr is that the last octet was one
+	open  bool // exact: what was written does not end in CR LF
 	err   error
 }
 
@@ -39,6 +48,15 @@ func (d *lineWriter) Write(p []byte) (int, error) {
 	n := len(p)
 	if n == 0 {
 		return 0, d.err
+	}
+	if d.exact {
+		after := d.cr
+		if n > 1 {
+			after = p[n-2] == '\r'
+		}
+		d.cr, d.open = p[n-1] == '\r', !after || p[n-1] != '\n'
+		d.writeClean(p)
+		return n, d.err
 	}
 	if d.cr {
 		d.cr = false
@@ -120,7 +138,8 @@ func (d *lineWriter) writeLines(p []byte) {
 
 // finish ends the last line.
 func (d *lineWriter) finish() error {
-	if d.cr || !d.bol {
+	if d.open || !d.exact && (d.cr || !d.bol) {
+		d.open = false
 		d.cr, d.bol = false, true
 		d.put(crlf)
 	}
