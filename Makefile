@@ -7,7 +7,7 @@ BUILD     = CGO_ENABLED=0 $(GO) build -trimpath
 SHARED    = $(addprefix ./internal/,blob conn deliver directory dns imapd kv/memkv popd queue server smtpd store trace)
 
 # What bench-peers compares with, and the tracer that counts syncs.
-PEERS     = dovecot-imapd dovecot-lmtpd dovecot-sieve postfix strace
+PEERS     = dovecot-imapd dovecot-lmtpd dovecot-pop3d dovecot-sieve postfix strace
 
 .PHONY: help run build test race lint fuzz e2e torture bench bench-peers bench-growth
 
@@ -30,8 +30,8 @@ race: ## every test under the race detector
 	$(GO) test -race -timeout 60m ./...
 
 lint: ## formatting, vet and staticcheck
-	@test -z "$$(gofmt -l cmd internal mailtest e2e bench torture 2>/dev/null)" || \
-		{ gofmt -l cmd internal mailtest e2e bench torture; echo "not formatted: run gofmt -w"; exit 1; }
+	@test -z "$$(gofmt -l cmd internal mailtest imaptest e2e bench torture 2>/dev/null)" || \
+		{ gofmt -l cmd internal mailtest imaptest e2e bench torture; echo "not formatted: run gofmt -w"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 

@@ -138,6 +138,14 @@ func TestCurl(t *testing.T) {
 	if !strings.Contains(list, "* SEARCH") {
 		t.Errorf("curl's SEARCH printed %q", list)
 	}
+	// An APPEND of 40 MB with STARTTLS, and a partial FETCH of it.
+	run(t, "", curl, "-sS", "--ssl-reqd", "--cacert", s.ca(), "--user", bob+":"+password,
+		"imap://localhost:"+port(s, 143)+"/Drafts", "-T", bigFile)
+	part := run(t, "", curl, "-sS", "--cacert", s.ca(), "--user", bob+":"+password,
+		"imaps://localhost:"+port(s, 993)+"/Drafts;MAILINDEX=1;SECTION=HEADER.FIELDS%20(SUBJECT)")
+	if !strings.Contains(part, "Subject: a big one\r\n") {
+		t.Errorf("curl read %q of what it appended", part)
+	}
 }
 
 func port(s *server, standard int) string { return fmt.Sprint(s.base + standard) }
@@ -214,6 +222,40 @@ SyncState *
 	}
 	if after := maildir(t, filepath.Join(home, "mail/INBOX/cur")); !equal(state, after) {
 		t.Errorf("the third run changed the maildir: %v, then %v", state, after)
+	}
+	mbsyncRenames(t, c, filepath.Join(home, "mail"), func() { run(t, "", mbsync, "-c", rc, "all") })
+}
+
+// mbsyncRenames renames a mailbox on both sides. It keeps its UIDVALIDITY and UIDs, so that mbsync
+// goes on where it was: nothing is fetched or sent again.
+func mbsyncRenames(t *testing.T, c *imapConn, mail string, sync func()) {
+	t.Helper()
+	c.append("Projects/Trạm", `(\Flagged)`, "Subject: plan\r\n\r\nours\r\n")
+	sync()
+	// mbsync writes names as IMAP4rev1 does.
+	was := filepath.Join(mail, "Projects/Tr&HqE-m")
+	write(t, filepath.Join(was, "new/2.local"), "From: a@b\nSubject: from here\n\nx\n")
+	sync()
+	before := maildir(t, filepath.Join(was, "cur"))
+	ids := c.cmd(`STATUS "Projects/Trạm" (UIDVALIDITY UIDNEXT MESSAGES)`)
+	if len(before)+len(maildir(t, filepath.Join(was, "new"))) != 2 {
+		t.Fatalf("before the renaming: %v", before)
+	}
+	c.cmd(`RENAME "Projects/Trạm" "Projects/Nhà"`)
+	if err := os.Rename(was, filepath.Join(mail, "Projects/Nh&AOA-")); err != nil {
+		t.Fatal(err)
+	}
+	sync()
+	if after := maildir(t, filepath.Join(mail, "Projects/Nh&AOA-/cur")); !equal(before, after) {
+		t.Errorf("the renamed maildir holds %v, was %v", after, before)
+	}
+	now := c.cmd(`STATUS "Projects/Nhà" (UIDVALIDITY UIDNEXT MESSAGES)`)
+	_, ids, _ = strings.Cut(ids, "(")
+	if _, now, _ = strings.Cut(now, "("); now != ids {
+		t.Errorf("the renamed mailbox has %q, had %q", now, ids)
+	}
+	if out := c.cmd(`LIST "" "Projects/%%"`); strings.Contains(out, "Tr&") || strings.Contains(out, "Trạm") {
+		t.Errorf("the old name came back: %s", out)
 	}
 }
 
