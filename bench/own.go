@@ -39,7 +39,7 @@ const durable = "the message is in its recipient's mailbox, visible to every cli
 func freeBase(wanted int) int {
 	for base := wanted; base < wanted+900; base += 10 {
 		free := true
-		for _, port := range []int{25, 80, 143, 443, 465, 587, 600, 993} {
+		for _, port := range []int{25, 80, 110, 143, 443, 465, 587, 600, 993} {
 			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+port))
 			if err != nil {
 				free = false
@@ -63,7 +63,8 @@ func newTram(o options) (*Server, error) {
 	base := freeBase(o.base)
 	at := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", base+port) }
 	s := &Server{
-		Name: "Trạm", SMTP: at(25), Submit: at(587), IMAP: at(143), IMAPS: at(993), Sink: at(600),
+		Name: "Trạm", SMTP: at(25), Submit: at(587), IMAP: at(143), IMAPS: at(993), POP3: at(110),
+		Sink:   at(600),
 		Domain: domain, Users: people, Password: password, Durable: durable, scale: o.scale,
 		Settings: []string{"`tram demo --measure`: log-in without TLS allowed, limits per address lifted; " +
 			"all else as by default, the full-text index included"},
@@ -199,7 +200,8 @@ func openPair(o options) (*Server, error) {
 	base := freeBase(o.base + 1000)
 	at := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", base+port) }
 	s := &Server{
-		Name: "Postfix + Dovecot", SMTP: at(25), Submit: at(587), IMAP: at(143), IMAPS: at(993), Domain: domain,
+		Name: "Postfix + Dovecot", SMTP: at(25), Submit: at(587), IMAP: at(143), IMAPS: at(993),
+		POP3: at(110), Domain: domain,
 		Users: people, Password: password, Sink: at(600), Durable: peers.Durable, scale: o.scale,
 		Version: peers.Version(), Settings: peers.Settings(),
 	}
@@ -210,7 +212,8 @@ func openPair(o options) (*Server, error) {
 	dir := filepath.Join(parent, "data")
 	p, err := peers.Prepare(peers.Options{
 		Dir: dir, Domain: domain, Users: users, Password: password,
-		Ports: peers.Ports{SMTP: base + 25, Submit: base + 587, IMAP: base + 143, IMAPS: base + 993, Sink: base + 600},
+		Ports: peers.Ports{SMTP: base + 25, Submit: base + 587, IMAP: base + 143, IMAPS: base + 993, POP3: base + 110,
+			Sink: base + 600},
 	})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(parent))

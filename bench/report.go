@@ -203,7 +203,7 @@ var groups = []struct {
 }{
 	{"mail", "Receiving and sending, beside Postfix + Dovecot", []string{"4k", "mix", "1m", "perconn",
 		"perconn-tls", "syncs", "relay"}},
-	{"imap", "Reading, beside Postfix + Dovecot", []string{"append", "mixed", "fill10k", "sync10k", "search10k",
+	{"imap", "Reading, beside Postfix + Dovecot", []string{"append", "mixed", "pop3", "fill10k", "sync10k", "search10k",
 		"sync100k", "search100k"}},
 	{"rest", "Waiting and starting, beside Postfix + Dovecot", []string{"idle1k", "idle10k", "login", "startup"}},
 }

@@ -21,6 +21,7 @@ type Server struct {
 	Submit   string // 587's, with STARTTLS
 	IMAP     string // 143's, log-in without TLS allowed
 	IMAPS    string // 993's
+	POP3     string // 110's, log-in without TLS allowed
 	Domain   string
 	Users    int
 	Password string

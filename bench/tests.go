@@ -62,6 +62,8 @@ var tests = []test{
 	{name: "noop", what: "10 mail programs that only ask whether there is news, 3,000 times each", calm: true,
 		run: func(s *Server) (Result, error) { return noops(s, s.count(3000)) }},
 	{name: "mixed", what: "10 mail programs for 8 s, 300 messages each", run: imapMixed},
+	{name: "pop3", what: "10 POP3 clients, 200 messages each, RETR one by one, again and again", calm: true,
+		run: func(s *Server) (Result, error) { return pop3Retr(s, 200, s.count(15)) }},
 	{name: "idle1k", what: "1,000 TLS connections in IDLE, then a message to each user", calm: true,
 		run: func(s *Server) (Result, error) { return idle(s, s.count(1000)) }},
 	{name: "fill10k", what: "10,000 letters by MULTIAPPEND, until indexed", calm: true, once: true,

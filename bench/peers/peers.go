@@ -35,7 +35,7 @@ import (
 var files embed.FS
 
 // Ports are where the pair listens; mail for other domains leaves to Sink.
-type Ports struct{ SMTP, Submit, IMAP, IMAPS, Sink int }
+type Ports struct{ SMTP, Submit, IMAP, IMAPS, POP3, Sink int }
 
 // Options say what to set up.
 type Options struct {
@@ -269,7 +269,7 @@ func Settings() []string {
 		"Postfix takes mail and hands it to Dovecot over LMTP; Dovecot keeps it as mdbox",
 		"fsync settings of both are their defaults",
 		"Dovecot's Sieve plugin is loaded, with no script; no content filter, no full-text index (both as installed)",
-		"passwords hashed with the default of `doveadm pw`; imap-login with service_count=0; connection limits raised",
+		"passwords hashed with the default of `doveadm pw`; imap-login and pop3-login with service_count=0; connection limits raised",
 	}
 }
 

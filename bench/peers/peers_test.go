@@ -10,9 +10,9 @@ import (
 func TestConfigurationIsFilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	o := Options{Dir: dir, Domain: "example.test", Ports: Ports{SMTP: 1, Submit: 2, IMAP: 3, IMAPS: 4, Sink: 5}}
+	o := Options{Dir: dir, Domain: "example.test", Ports: Ports{SMTP: 1, Submit: 2, IMAP: 3, IMAPS: 4, POP3: 6, Sink: 5}}
 	for name, want := range map[string][]string{
-		"dovecot.conf": {"base_dir = " + dir + "/run", "port = 3", "port = 4", "listen = 127.0.0.1", "mdbox:"},
+		"dovecot.conf": {"base_dir = " + dir + "/run", "port = 3", "port = 4", "port = 6", "listen = 127.0.0.1", "mdbox:"},
 		"main.cf":      {"queue_directory = " + dir + "/spool", "relayhost = [127.0.0.1]:5", "inet_interfaces = 127.0.0.1"},
 		"master.cf":    {"127.0.0.1:1 inet", "127.0.0.1:2 inet"},
 	} {
