@@ -61,8 +61,8 @@ func (s *session) removeDeleted(ranges []imap.Range) (*news, error) {
 // deletedUIDs finds the messages with \Deleted, in ranges or anywhere.
 func deletedUIDs(list *store.List, ranges []imap.Range) []store.UID {
 	var uids []store.UID
-	for _, e := range list.Entries(0, list.Len()) {
-		if e.Flags&store.Deleted != 0 && (ranges == nil || imap.ContainsNum(ranges, uint32(e.UID))) {
+	for _, e := range list.Flagged(store.Deleted) {
+		if ranges == nil || imap.ContainsNum(ranges, uint32(e.UID)) {
 			uids = append(uids, e.UID)
 		}
 	}

@@ -87,10 +87,7 @@ func (s *session) learn(tx *store.Tx) (*news, error) {
 // since.
 func (v *view) unheard(list *store.List) []store.Entry {
 	var out []store.Entry
-	for _, e := range list.Entries(0, list.Len()) {
-		if e.ModSeq <= v.muted {
-			continue
-		}
+	for _, e := range list.Changed(v.muted, 0, list.Len()) {
 		if _, known := v.list.Find(e.UID); known {
 			out = append(out, *e)
 		}

@@ -31,6 +31,19 @@ func (s *session) tellNotices(idle bool) {
 	}
 	s.guardModSeq()
 	s.uid, s.name, s.code = false, name, "" // a HIGHESTMODSEQ belongs to a command's end
+	s.notified(err)
+}
+
+// tellBefore tells what others did to other mailboxes before a command runs: mixed with what the
+// command does, it could not be told from that.
+func (s *session) tellBefore() {
+	if n := s.notify; n != nil && n.watch != nil && n.known != nil {
+		s.notified(s.tellOthers(n))
+	}
+}
+
+// notified ends the notifying when it failed.
+func (s *session) notified(err error) {
 	switch {
 	case err == nil || s.ended:
 	case s.ctx.Err() != nil:

@@ -122,6 +122,7 @@ func (s *session) goOn(err error) {
 		s.endWith(err)
 		return
 	}
+	s.tellBefore()
 	s.command()
 	s.dec.Reset()
 }

@@ -107,10 +107,8 @@ func statusDeletedStorage(_ *session, tx *store.Tx, m *store.Mailbox, b []byte) 
 		if err != nil {
 			return b, err
 		}
-		for _, e := range list.Entries(0, list.Len()) {
-			if e.Flags&store.Deleted != 0 {
-				sum += int64(e.Size)
-			}
+		for _, e := range list.Flagged(store.Deleted) {
+			sum += int64(e.Size)
 		}
 	}
 	return imap.AppendNumber(b, sum), nil

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"io"
+	"iter"
 	"slices"
 
 	"tram/internal/imap"
@@ -89,7 +90,7 @@ func (w *window) anyExtra(spans []span) bool {
 		return false
 	}
 	for _, sp := range spans {
-		for _, e := range w.s.sel.list.Entries(sp.from, sp.to) {
+		for _, e := range w.entries(sp) {
 			if e.Flags&store.MoreKeywords != 0 {
 				return true
 			}
@@ -101,7 +102,7 @@ func (w *window) anyExtra(spans []span) bool {
 // rows writes entries from the list alone.
 func (w *window) rows(r *row, spans []span) (rest []span) {
 	for i, sp := range spans {
-		for k, e := range w.s.sel.list.Entries(sp.from, sp.to) {
+		for k, e := range w.entries(sp) {
 			if r.full() {
 				rest = slices.Clone(spans[i:])
 				rest[0].from = k
@@ -148,12 +149,18 @@ func (w *window) nextChanged(i, to int) int {
 	if w.plan.changed == 0 {
 		return i
 	}
-	for k, e := range w.s.sel.list.Entries(i, to) {
-		if e.ModSeq > w.plan.changed {
-			return k
-		}
+	for k := range w.s.sel.list.Changed(w.plan.changed, i, to) {
+		return k
 	}
 	return to
+}
+
+// entries iterates over a span, or over what CHANGEDSINCE lets through of it.
+func (w *window) entries(sp span) iter.Seq2[int, *store.Entry] {
+	if w.plan.changed > 0 {
+		return w.s.sel.list.Changed(w.plan.changed, sp.from, sp.to)
+	}
+	return w.s.sel.list.Entries(sp.from, sp.to)
 }
 
 // lost finds out why a message has no row: it was removed since the view was taken, or is damaged.
@@ -221,9 +228,6 @@ func (r *row) full() bool { return r.rows >= windowRows || len(*r.out) >= window
 
 // write writes one message.
 func (r *row) write(i int, e store.Entry, m *store.Email) {
-	if r.plan.changed > 0 && e.ModSeq <= r.plan.changed {
-		return
-	}
 	start, streams := len(*r.out), len(r.streams)
 	fresh := r.w.fresh[e.UID]
 	if e.Flags&store.MoreKeywords != 0 && (r.plan.flags || fresh) && r.tx != nil {

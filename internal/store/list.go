@@ -39,6 +39,7 @@ func newList(m *mailboxRow, chunks []*chunk) *List {
 	l.chunks = slices.DeleteFunc(chunks, func(c *chunk) bool { return len(c.entries) == 0 })
 	l.starts = make([]int, len(l.chunks))
 	for i, c := range l.chunks {
+		c.sum()
 		l.starts[i] = l.n
 		l.n += len(c.entries)
 	}
@@ -119,6 +120,41 @@ func (l *List) Entries(from, to int) iter.Seq2[int, *Entry] {
 					return
 				}
 				from++
+			}
+		}
+	}
+}
+
+// Changed is Entries for those that came or changed after a ModSeq. Its cost follows the segments of
+// the list and what changed, not the length of the list.
+func (l *List) Changed(since ModSeq, from, to int) iter.Seq2[int, *Entry] {
+	return l.some(from, to, func(c *chunk) bool { return c.newest > since },
+		func(e *Entry) bool { return e.ModSeq > since })
+}
+
+// Flagged is Entries for those that have any of some flags, at the cost of Changed.
+func (l *List) Flagged(any Flags) iter.Seq2[int, *Entry] {
+	return l.some(0, l.n, func(c *chunk) bool { return c.flags&any != 0 },
+		func(e *Entry) bool { return e.Flags&any != 0 })
+}
+
+// some is Entries without the chunks and the entries that are not wanted.
+func (l *List) some(from, to int, inChunk func(*chunk) bool, want func(*Entry) bool,
+) iter.Seq2[int, *Entry] {
+	return func(yield func(int, *Entry) bool) {
+		from, to := max(from, 0), min(to, l.n)
+		if from >= to {
+			return
+		}
+		for c := l.chunkAt(from); c < len(l.chunks) && l.starts[c] < to; c++ {
+			if !inChunk(l.chunks[c]) {
+				continue
+			}
+			entries, start := l.chunks[c].entries, l.starts[c]
+			for k := max(from-start, 0); k < min(len(entries), to-start); k++ {
+				if want(&entries[k]) && !yield(start+k, &entries[k]) {
+					return
+				}
 			}
 		}
 	}

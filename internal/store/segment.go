@@ -31,6 +31,25 @@ type chunk struct {
 	first   UID
 	entries []Entry
 	loose   int // at least the number of loose rows
+
+	// What newList finds out of the entries, so that who looks for few of them skips the rest.
+	newest ModSeq // the highest of them; 0: not looked at yet
+	flags  Flags  // that any of them has
+}
+
+// sum looks at the entries, once.
+func (c *chunk) sum() {
+	if c.newest > 0 {
+		return
+	}
+	var newest ModSeq
+	for i := range c.entries {
+		newest = max(newest, c.entries[i].ModSeq)
+		c.flags |= c.entries[i].Flags
+	}
+	if newest > 0 {
+		c.newest = newest
+	}
 }
 
 func (c *chunk) last() UID {

@@ -103,10 +103,10 @@ func (b *Batch) word(w []byte) {
 
 // Commit writes the batch as a segment of the account, and merges segments that have grown alike.
 // upTo is the newest email that is now covered: at least the last one begun (emails without text
-// may follow it). alive, when not nil, tells which emails still exist; a merge leaves out the rest.
+// may follow it). living, when not nil, tells which emails still exist; a merge leaves out the rest.
 //
 // Errors: ErrOrder when another indexer was faster; the batch may be thrown away then.
-func (b *Batch) Commit(txn kv.Txn, account, upTo uint64, alive func(uint64) bool) error {
+func (b *Batch) Commit(txn kv.Txn, account, upTo uint64, living Living) error {
 	b.End()
 	c, err := readCursor(txn, account)
 	if err != nil {
@@ -122,7 +122,7 @@ func (b *Batch) Commit(txn kv.Txn, account, upTo uint64, alive func(uint64) bool
 		}
 		c.segment++
 	}
-	if err := merge(txn, account, &c, alive); err != nil {
+	if err := merge(txn, account, &c, living); err != nil {
 		return fmt.Errorf("merge text index: %w", err)
 	}
 	return c.write(txn, account)

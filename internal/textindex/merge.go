@@ -24,7 +24,7 @@ func (h header) tier() int {
 
 // merge joins the newest segments of one tier when there are fanout of them, and goes on with the
 // tier above as long as that fills one.
-func merge(txn kv.Txn, account uint64, c *cursor, alive func(uint64) bool) error {
+func merge(txn kv.Txn, account uint64, c *cursor, living Living) error {
 	for {
 		all, err := headers(txn, account)
 		if err != nil {
@@ -34,7 +34,7 @@ func merge(txn kv.Txn, account uint64, c *cursor, alive func(uint64) bool) error
 		if run == nil {
 			return nil
 		}
-		if err := mergeRun(txn, account, run, c.segment, alive); err != nil {
+		if err := mergeRun(txn, account, run, c.segment, living); err != nil {
 			return err
 		}
 		c.segment++
@@ -60,10 +60,18 @@ func mergeable(all []header) []header {
 	return nil
 }
 
-func mergeRun(
-	txn kv.Txn, account uint64, run []header, id uint32, alive func(uint64) bool,
-) error {
+// Living says which emails from first to last still exist.
+type Living func(first, last uint64) (alive func(email uint64) bool, err error)
+
+func mergeRun(txn kv.Txn, account uint64, run []header, id uint32, living Living) error {
 	h := header{id: id, first: run[0].first, last: run[len(run)-1].last}
+	alive := func(uint64) bool { return true }
+	if living != nil {
+		var err error
+		if alive, err = living(h.first, h.last); err != nil {
+			return err
+		}
+	}
 	sources := make([]*source, len(run))
 	for i, part := range run {
 		h.emails += part.emails
@@ -83,7 +91,7 @@ func mergeRun(
 		list = list[:0]
 		for _, s := range sources {
 			if err := s.take(word, func(p posting) {
-				if alive == nil || alive(p.email) {
+				if alive(p.email) {
 					list = append(list, p)
 				}
 			}); err != nil {
