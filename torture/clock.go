@@ -31,6 +31,10 @@ type jumping struct{ offset atomic.Int64 }
 func (j *jumping) Now() time.Time                       { return time.Now().Add(time.Duration(j.offset.Load())) }
 func (j *jumping) NewTimer(d time.Duration) clock.Timer { return clock.System.NewTimer(d) }
 
+func (j *jumping) AfterFunc(d time.Duration, fn func()) clock.Timer {
+	return clock.System.AfterFunc(d, fn)
+}
+
 // jumps are what the clock shows more than before. Hours of summer time and smeared seconds are
 // smaller jumps than these to a server that counts in UTC.
 var jumps = []time.Duration{

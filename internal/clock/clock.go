@@ -15,6 +15,9 @@ type Clock interface {
 	Now() time.Time
 	// NewTimer returns a timer that fires once after d.
 	NewTimer(d time.Duration) Timer
+	// AfterFunc calls fn in a goroutine of its own after d. The timer has no channel; Reset has fn
+	// called again. Until it fires nothing waits: it is for what is nearly always stopped before.
+	AfterFunc(d time.Duration, fn func()) Timer
 }
 
 // Timer is a single-shot timer; its channel holds at most one value.
@@ -33,6 +36,10 @@ type system struct{}
 
 func (system) Now() time.Time                 { return time.Now() }
 func (system) NewTimer(d time.Duration) Timer { return systemTimer{time.NewTimer(d)} }
+
+func (system) AfterFunc(d time.Duration, fn func()) Timer {
+	return systemTimer{time.AfterFunc(d, fn)}
+}
 
 type systemTimer struct{ t *time.Timer }
 

@@ -45,10 +45,7 @@ func (f *Fake) Set(t time.Time) {
 			return
 		}
 		delete(f.timers, next)
-		select {
-		case next.c <- t:
-		default:
-		}
+		next.fire(t)
 	}
 }
 
@@ -67,10 +64,29 @@ func (f *Fake) NewTimer(d time.Duration) Timer {
 	return t
 }
 
+// AfterFunc calls fn when the clock has been moved by d.
+func (f *Fake) AfterFunc(d time.Duration, fn func()) Timer {
+	t := &fakeTimer{f: f, fn: fn}
+	t.Reset(d)
+	return t
+}
+
 type fakeTimer struct {
 	f   *Fake
 	c   chan time.Time
+	fn  func() // instead of c
 	due time.Time
+}
+
+func (t *fakeTimer) fire(now time.Time) {
+	if t.fn != nil {
+		go t.fn()
+		return
+	}
+	select {
+	case t.c <- now:
+	default:
+	}
 }
 
 func (t *fakeTimer) C() <-chan time.Time { return t.c }
@@ -92,7 +108,7 @@ func (t *fakeTimer) Reset(d time.Duration) bool {
 	t.due = t.f.now.Add(d)
 	if d <= 0 {
 		delete(t.f.timers, t)
-		t.c <- t.f.now
+		t.fire(t.f.now)
 		return armed
 	}
 	t.f.timers[t] = struct{}{}

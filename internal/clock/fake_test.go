@@ -56,3 +56,31 @@ func TestSleepWaitsForTheClock(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAfterFunc: what is stopped in time is not called; what is not is called once for each arming.
+func TestAfterFunc(t *testing.T) {
+	t.Parallel()
+	f := NewFake(time.Unix(0, 0))
+	called := make(chan string, 4)
+	stopped := f.AfterFunc(time.Second, func() { called <- "stopped" })
+	kept := f.AfterFunc(time.Second, func() { called <- "kept" })
+	if !stopped.Stop() {
+		t.Error("was not armed")
+	}
+	for range 2 {
+		f.Advance(time.Second)
+		if got := <-called; got != "kept" {
+			t.Errorf("%s was called", got)
+		}
+		if n, _ := f.Armed(); n != 0 {
+			t.Errorf("%d timers are armed", n)
+		}
+		kept.Reset(time.Second)
+	}
+	kept.Stop()
+	f.Advance(time.Minute)
+	now := System.AfterFunc(0, func() { called <- "system" })
+	if got := <-called; got != "system" || now.Stop() {
+		t.Errorf("%s was called, or the system's timer still runs", got)
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
+	"tram/internal/clock"
 	"tram/internal/conn"
 	"tram/internal/store"
 )
@@ -32,27 +34,10 @@ func (s *session) working(ctx context.Context) (_ context.Context, stop func()) 
 		return ctx, func() {}
 	}
 	t := &teller{c: s.c, tag: progressTag(s.tag), text: s.translate("Still working")}
-	timer := s.srv.o.Clock.NewTimer(progressEvery)
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			select {
-			case <-timer.C():
-				if t.tell() != nil {
-					return // the session finds out when it writes
-				}
-				timer.Reset(progressEvery)
-			case <-done:
-				return
-			}
-		}
-	}()
-	return store.WithProgress(ctx, &t.progress), func() {
-		close(done)
-		<-ended
-		timer.Stop()
-	}
+	t.mu.Lock()
+	t.timer = s.srv.o.Clock.AfterFunc(progressEvery, t.due)
+	t.mu.Unlock()
+	return store.WithProgress(ctx, &t.progress), t.stop
 }
 
 // progressTag is a tag as it may stand in the response code, which a "]" would end.
@@ -68,6 +53,27 @@ type teller struct {
 	c         *conn.Conn
 	tag, text string
 	progress  store.Progress
+
+	mu      sync.Mutex
+	timer   clock.Timer
+	stopped bool
+}
+
+// due tells, and comes again. When that fails it does not: the session finds out when it writes.
+func (t *teller) due() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.stopped && t.tell() == nil {
+		t.timer.Reset(progressEvery)
+	}
+}
+
+func (t *teller) stop() {
+	t.timer.Stop()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
+	t.timer.Stop() // it may have come again
 }
 
 // tell sends one line.
