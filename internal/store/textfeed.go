@@ -134,8 +134,8 @@ func (s *Store) indexAccount(
 	}
 }
 
-// living tells which emails still have a row, for a merge to leave the others out. One scan of their
-// keys costs a twentieth of as many looks at a row.
+// living tells which emails still have a row, for a merge to leave the others out: by one scan of
+// their keys, and not by a look for each.
 func (s *Store) living(r kv.Reader, id AccountID) textindex.Living {
 	return func(first, last uint64) (func(uint64) bool, error) {
 		known := make([]uint64, (last-first)/64+1) // a bit for each email
