@@ -140,11 +140,14 @@ func (db *DB) openPebble(isNew bool) (err error) {
 	db.pebble, err = pebble.Open(db.dir, db.pebbleOptions())
 	db.guard.opened.Store(true)
 	if err != nil {
-		db.cache.Unref()
+		defer db.cache.Unref()
 		if bad := (*damage)(nil); errors.As(err, &bad) {
 			return bad
 		}
-		return mapError(err)
+		if err = mapError(err); !errors.Is(err, kv.ErrCorrupt) && db.incomplete() {
+			return fmt.Errorf("%w: %w", kv.ErrCorrupt, err)
+		}
+		return err
 	}
 	if isNew {
 		// The first log of a new database is in the oldest format, in which one wrong byte hides
@@ -156,6 +159,15 @@ func (db *DB) openPebble(isNew bool) (err error) {
 	db.space.findBallast()
 	db.space.refresh()
 	return nil
+}
+
+// incomplete reports whether the database cannot be opened only because a table is missing or has a
+// wrong length, which Pebble finds and does not call damage.
+func (db *DB) incomplete() bool {
+	o := db.pebbleOptions()
+	o.ReadOnly, o.DisableConsistencyCheck = true, true
+	p, err := pebble.Open(db.dir, o)
+	return err == nil && p.Close() == nil
 }
 
 // advise adds to an error of Open what the operator can do about it.

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"regexp"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -53,7 +56,12 @@ type repair struct {
 	opts Options
 	lock *pebble.Lock
 	done Repaired
+	// sizes are what the manifest says of the tables: name to length in bytes, or anyLength.
+	sizes map[string]int64
 }
+
+// anyLength stands for a length that is not told.
+const anyLength = -1
 
 func (r *repair) run() error {
 	desc, err := pebble.Peek(r.dir, r.fs)
@@ -118,15 +126,89 @@ func (r *repair) inspect(at position) (*damage, error) {
 	db.cache = pebble.NewCache(1 << 20)
 	defer db.cache.Unref()
 	o := db.pebbleOptions()
-	o.ReadOnly = true
-	p, err := pebble.Open(r.dir, o)
-	if errors.As(err, &bad) {
-		return bad, nil
+	// Tables that are missing or have been cut are the next step's.
+	o.ReadOnly, o.DisableConsistencyCheck = true, true
+	var made []string
+	for {
+		p, err := pebble.Open(r.dir, o)
+		if errors.As(err, &bad) {
+			return bad, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open database: %w", mapError(err))
+		}
+		missing, err := r.measure(p)
+		if err = errors.Join(err, p.Close()); err != nil {
+			return nil, err
+		}
+		if missing == "" {
+			return nil, r.trust(made)
+		}
+		// It is known by its name alone until there is such a file; each round makes one.
+		path := r.fs.PathJoin(r.dir, missing)
+		r.done.Damage = append(r.done.Damage, fmt.Sprintf("table %s is missing", path))
+		f, err := r.fs.Create(path, "tram-repair")
+		if err != nil {
+			return nil, fmt.Errorf("make table %s: %w", path, err)
+		}
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("make table %s: %w", path, err)
+		}
+		made = append(made, path)
 	}
+}
+
+// trust refuses a manifest that names tables which were missing, and does not name others that are
+// there: it is damaged, and tells of an earlier time. Opened with it, the database would take the
+// newer tables for remains, and remove them.
+func (r *repair) trust(made []string) error {
+	if len(made) == 0 {
+		return nil
+	}
+	names, err := r.fs.List(r.dir)
 	if err != nil {
-		return nil, fmt.Errorf("open database: %w", mapError(err))
+		return fmt.Errorf("list tables: %w", err)
 	}
-	return nil, p.Close()
+	for _, name := range names {
+		if _, known := r.sizes[name]; known || !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		for _, path := range made {
+			err = errors.Join(err, r.fs.Remove(path))
+		}
+		return errors.Join(fmt.Errorf("the manifest does not know table %s, and table %s, which it knows, "+
+			"is missing: %w", name, r.fs.PathBase(made[0]), kv.ErrCorrupt), err)
+	}
+	return nil
+}
+
+// noTable finds in an error of Pebble's the number of the table that is not there.
+var noTable = regexp.MustCompile(`file (\d+) \(type sstable\) unknown`)
+
+// measure notes how long the manifest says that the tables are, or returns the name of one that is
+// missing.
+func (r *repair) measure(p *pebble.DB) (missing string, err error) {
+	levels, err := p.SSTables()
+	if err != nil {
+		if m := noTable.FindStringSubmatch(err.Error()); m != nil {
+			missing = m[1] + ".sst"
+			if _, err := r.fs.Stat(r.fs.PathJoin(r.dir, missing)); errors.Is(err, fs.ErrNotExist) {
+				return missing, nil
+			}
+		}
+		return "", fmt.Errorf("list tables: %w", mapError(err))
+	}
+	r.sizes = map[string]int64{}
+	for _, level := range levels {
+		for _, t := range level {
+			size := int64(t.Size)
+			if t.Virtual {
+				size = anyLength // of the file that it is a part of
+			}
+			r.sizes[t.BackingSSTNum.String()+".sst"] = size
+		}
+	}
+	return "", nil
 }
 
 // cut ends the damaged log before its damage, takes away the logs after it, and lets the mark say

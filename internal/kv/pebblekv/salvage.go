@@ -28,6 +28,9 @@ func (r *repair) tables() error {
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
+	if err := r.lengths(); err != nil {
+		return err
+	}
 	db := &DB{dir: r.dir, opts: r.opts, log: r.opts.Logger}
 	db.guard = &guard{FS: r.fs, dir: r.dir}
 	db.guard.opened.Store(true)
@@ -58,6 +61,50 @@ func (r *repair) tables() error {
 		}
 	}
 	return r.healIndexes(o)
+}
+
+// lengths gives every table the length that the manifest knows, without which the database does not
+// open: one that has been cut gets zeros at its end, and what was written behind the end goes.
+// What can be read of a table is then looked for as in any that is damaged.
+func (r *repair) lengths() error {
+	for name, size := range r.sizes {
+		path := r.fs.PathJoin(r.dir, name)
+		info, err := r.fs.Stat(path)
+		if err != nil {
+			return err
+		}
+		if size == anyLength || info.Size() == size {
+			continue
+		}
+		r.done.Damage = append(r.done.Damage,
+			fmt.Sprintf("table %s has %d bytes and should have %d", path, info.Size(), size))
+		if err := errors.Join(r.save(path), r.unlink(path)); err != nil {
+			return fmt.Errorf("save table %s: %w", path, err)
+		}
+		if info.Size() > size {
+			err = r.shorten(path, size)
+		} else {
+			err = r.lengthen(path, size-info.Size())
+		}
+		if err != nil {
+			return fmt.Errorf("bring table %s to its length: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// lengthen writes zeros behind the end of a file.
+func (r *repair) lengthen(path string, by int64) error {
+	f, err := r.fs.OpenReadWrite(path, "tram-repair")
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	zeros := make([]byte, 64<<10)
+	for at := int64(0); err == nil && at < by; at += int64(len(zeros)) {
+		_, err = f.WriteAt(zeros[:min(int64(len(zeros)), by-at)], info.Size()+at)
+	}
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // replaceTable saves a table and puts what can be read of it in its place.

@@ -188,6 +188,72 @@ func TestRepairGaps(t *testing.T) {
 	}
 }
 
+// TestRepairLengths: a file that was cut, has something behind its end, or is gone. The database says
+// how to repair it, and the repair leaves what stands in the other files.
+func TestRepairLengths(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	mem := twoTables(t, n)
+	names, err := mem.List("db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		table := strings.HasSuffix(name, ".sst")
+		if !table && !strings.HasSuffix(name, ".blob") {
+			continue
+		}
+		for what, damage := range map[string]func(fs *vfs.MemFS, path string) error{
+			"cut": func(fs *vfs.MemFS, path string) error {
+				change(t, fs, path, func(b []byte) []byte { return b[:len(b)/2] })
+				return nil
+			},
+			"emptied": func(fs *vfs.MemFS, path string) error {
+				change(t, fs, path, func([]byte) []byte { return nil })
+				return nil
+			},
+			"longer": func(fs *vfs.MemFS, path string) error {
+				change(t, fs, path, func(b []byte) []byte { return append(b, "something else"...) })
+				return nil
+			},
+			"gone": func(fs *vfs.MemFS, path string) error { return fs.Remove(path) },
+		} {
+			t.Run(name+" "+what, func(t *testing.T) {
+				t.Parallel()
+				fs := clone(mem)
+				if err := damage(fs, "db/"+name); err != nil {
+					t.Fatal(err)
+				}
+				if db, err := Open("db", Options{FS: fs}); err == nil {
+					if table {
+						t.Error("it opens")
+					}
+					_ = db.Close()
+				} else if !errors.Is(err, kv.ErrCorrupt) || !strings.Contains(err.Error(), "check --repair") {
+					t.Errorf("refused with: %v", err)
+				}
+				done, err := Repair("db", Options{FS: fs, Keep: "aside"})
+				if err != nil || len(done.Damage) == 0 {
+					t.Fatalf("%+v, %v", done, err)
+				}
+				db := open(t, "db", Options{FS: fs})
+				rows, bodies := intact(t, db, n)
+				// Rows are in one table, references to bodies in the other.
+				if rows+bodies < n || what == "longer" && table && rows+bodies < 2*n {
+					t.Errorf("%d rows and %d bodies are left of %d: %v", rows, bodies, n, done.Deeds)
+				}
+				report := func(err error) { t.Errorf("after the repair: %v", err) }
+				if err := errors.Join(db.Check(context.Background(), report, nil), db.Close()); err != nil {
+					t.Error(err)
+				}
+				if again, err := Repair("db", Options{FS: fs}); err != nil || len(again.Damage) > 0 {
+					t.Errorf("a second repair: %+v, %v", again, err)
+				}
+			})
+		}
+	}
+}
+
 // largest returns the name of the largest file of a kind: one of many blocks.
 func largest(t *testing.T, fs *vfs.MemFS, kind string) (name string) {
 	t.Helper()
