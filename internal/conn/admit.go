@@ -38,8 +38,9 @@ func sourceOf(a netip.Addr) source {
 // visits is what a gate knows of a source.
 type visits struct {
 	active int
-	minute int64 // that recent is counted in
+	minute int64 // that recent and lines are counted in
 	recent int
+	lines  int
 }
 
 // gate counts the connections of one listener and decides who may come in.
@@ -105,9 +106,6 @@ func (g *gate) count(addr netip.Addr) error {
 		return errReserved
 	}
 	v := g.visitsOf(sourceOf(addr))
-	if minute := g.minute(); v.minute != minute {
-		v.minute, v.recent = minute, 0
-	}
 	v.recent++
 	if g.limits.NewPerMinute > 0 && v.recent > g.limits.NewPerMinute {
 		return errTooFast
@@ -122,16 +120,37 @@ func (g *gate) count(addr netip.Addr) error {
 // maxSources bounds the memory a flood from many networks can take: about 8 MiB.
 const maxSources = 1 << 16
 
+// visitsOf returns what is known of a source in this minute.
 func (g *gate) visitsOf(s source) *visits {
-	if v := g.sources[s]; v != nil {
-		return v
+	minute := g.minute()
+	v := g.sources[s]
+	if v == nil {
+		if g.swept != minute || len(g.sources) >= maxSources {
+			g.sweep()
+		}
+		v = &visits{}
+		g.sources[s] = v
 	}
-	if g.swept != g.minute() || len(g.sources) >= maxSources {
-		g.sweep()
+	if v.minute != minute {
+		v.minute, v.recent, v.lines = minute, 0, 0
 	}
-	v := &visits{}
-	g.sources[s] = v
 	return v
+}
+
+// complaints is how many lines of the log a source gets in a minute for what it does wrong. What it
+// goes on doing is in the counters, and a flood does not drown what else the log has to say.
+const complaints = 60
+
+// mayComplain counts a line about a source.
+func (g *gate) mayComplain(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	v := g.visitsOf(sourceOf(addr))
+	v.lines++
+	return v.lines <= complaints
 }
 
 // sweep forgets sources without connections: those of past minutes, and when that leaves too many,

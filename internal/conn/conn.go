@@ -124,6 +124,10 @@ func (c *Conn) Logger() *slog.Logger {
 	return l
 }
 
+// MayComplain reports whether the log may have one more line about what this client does wrong. Its
+// network gets sixty a minute, however many sessions it opens.
+func (c *Conn) MayComplain() bool { return c.server.gate.mayComplain(c.remote.Addr()) }
+
 // Traffic returns the bytes received and sent so far, as the protocol sees them (inside TLS).
 func (c *Conn) Traffic() (in, out int64) { return c.nin, c.nout }
 

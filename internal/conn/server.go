@@ -288,7 +288,9 @@ func (s *Server) introduce(c *Conn, sits *seat) error {
 	proxy := c.remote
 	if err := c.readProxyHeader(); err != nil {
 		connections.WithLabelValues(s.o.Name, "bad_proxy_header").Inc()
-		c.Logger().Warn("connection from a proxy without a good PROXY header", "error", err)
+		if c.MayComplain() {
+			c.Logger().Warn("connection from a proxy without a good PROXY header", "error", err)
+		}
 		return err
 	}
 	if c.remote == proxy {

@@ -98,6 +98,26 @@ func TestGate(t *testing.T) {
 			t.Errorf("a minute later: %v", err)
 		}
 	})
+	t.Run("complaints", func(t *testing.T) { // O16: one source does not fill the log
+		g := open(limits.Conn{})
+		lines := 0
+		for range 10 * complaints {
+			if err := g.enter(ip("192.0.2.1"), false); err != nil {
+				t.Fatal(err)
+			}
+			if g.mayComplain(ip("192.0.2.1")) {
+				lines++
+			}
+			g.leave(seat{ip("192.0.2.1"), true})
+		}
+		if lines != complaints || !g.mayComplain(ip("192.0.2.2")) {
+			t.Errorf("%d lines of a source, want %d, and another has its own", lines, complaints)
+		}
+		at.Advance(time.Minute)
+		if !g.mayComplain(ip("192.0.2.1")) {
+			t.Error("a minute later it may not be complained of")
+		}
+	})
 	t.Run("reserved slots", func(t *testing.T) {
 		g := open(limits.Conn{Total: 10, Reserved: 0.2})
 		g.shared.Good(ip("192.0.2.200"))

@@ -269,7 +269,9 @@ func (x *session) mayErr(ctx context.Context) bool {
 // abuse ends a session that breaks the protocol in a way no honest client does.
 func (x *session) abuse(kind string, code int, text string) {
 	abuses.WithLabelValues(kind).Inc()
-	x.log().Warn("session broken off", "reason", kind)
+	if x.c.MayComplain() {
+		x.log().Warn("session broken off", "reason", kind)
+	}
 	enhanced := smtp.Enhanced{5, 5, 1}
 	if code < 500 { // the class is the code's, RFC 2034 §4
 		enhanced = smtp.Enhanced{4, 7, 0}

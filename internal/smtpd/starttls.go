@@ -27,7 +27,9 @@ func (x *session) startTLS(ctx context.Context, args string) {
 		x.over = true
 		if errors.Is(err, conn.ErrInjected) {
 			abuses.WithLabelValues("injection").Inc()
-			x.log().Warn("session broken off", "reason", "plaintext after STARTTLS")
+			if x.c.MayComplain() {
+				x.log().Warn("session broken off", "reason", "plaintext after STARTTLS")
+			}
 		} else {
 			x.log().Debug("TLS handshake failed", "error", err)
 		}
