@@ -45,7 +45,7 @@ func cpuTime() time.Duration {
 func benchKeys(n int64) [][]byte {
 	keys := make([][]byte, 12)
 	for i := range keys {
-		keys[i] = fmt.Appendf(nil, "%c%04d/%02d/%012d", "bs"[min(i, 1)], n%500, i, n)
+		keys[i] = fmt.Appendf(nil, "%s%04d/%02d/%012d", []string{bodies, "s"}[min(i, 1)], n%500, i, n)
 	}
 	return keys
 }

@@ -73,7 +73,13 @@ func (db *DB) Check(ctx context.Context, report func(error), progress func(done 
 	if err := fs.RemoveAll(dir); err != nil {
 		return fmt.Errorf("check storage: %w", err)
 	}
-	if err := db.checkpoint(dir); err != nil {
+	bad := db.checkManifest()
+	if bad != nil {
+		report(bad)
+	}
+	if err := db.checkpoint(dir); err != nil && bad != nil {
+		return fs.RemoveAll(dir) // without the list of files there is nothing to go by
+	} else if err != nil {
 		return fmt.Errorf("check storage: %w", err)
 	}
 	err := db.checkCopy(ctx, dir, report, progress)

@@ -142,7 +142,7 @@ func loadScope(w int) kv.Scope { return kv.Scope(fmt.Sprint("w", w/2)) }
 func (l *load) write(db *DB, r *rand.Rand, w int) error {
 	ctx := context.Background()
 	n := l.next[w] + 1
-	body := fmt.Appendf(nil, "bstaged/%d/%08d", w, n)
+	body := fmt.Appendf(nil, "bcstaged/%d/%08d", w, n)
 	staged := r.IntN(4) == 0
 	if staged {
 		if err := db.Stage(ctx, kv.Pair{Key: body, Value: make([]byte, r.IntN(9000))}); err != nil {

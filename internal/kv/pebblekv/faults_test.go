@@ -130,7 +130,7 @@ func TestDataDamage(t *testing.T) {
 		for j := range body {
 			body[j] = byte(rnd.Uint32())
 		}
-		for _, k := range []string{fmt.Sprintf("b%04d", i), fmt.Sprintf("s%04d", i)} {
+		for _, k := range []string{fmt.Sprintf("bc%04d", i), fmt.Sprintf("s%04d", i)} {
 			want[k] = string(body[:len(body)/(1+i%3)])
 			put(t, db, k, want[k])
 		}

@@ -11,9 +11,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/wal"
 )
 
-// guard is the file system that Pebble is given. It does two things to log files that Pebble has no
-// hook for: it has the logs checked when Pebble opens the first one to replay, which is before
-// anything has been changed, and it hears at once when a write or sync of the log fails.
+// guard is the file system that Pebble is given. It does three things that Pebble has no hook for: it
+// has the logs checked when Pebble opens the first one to replay, which is before anything has been
+// changed, it hears at once when a write or sync of the log fails, and it knows how much of the
+// manifest is durable.
 type guard struct {
 	vfs.FS
 	dir string
@@ -28,6 +29,10 @@ type guard struct {
 	relieve func() bool
 	// slow is told of a sync that took long.
 	slow func(path string, took time.Duration)
+
+	// listed is told how much of the current manifest is durable.
+	listed   func(listing) error
+	manifest atomic.Uint64 // its number, 0 until there is a new one
 
 	once    sync.Once
 	vetted  error
@@ -66,6 +71,9 @@ func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if noSpace(err) && g.relieve != nil && g.relieve() {
 		f, err = g.FS.Create(name, c)
 	}
+	if err == nil {
+		g.sees(name)
+	}
 	return g.wrap(name, f, err)
 }
 
@@ -75,8 +83,14 @@ func (g *guard) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.Fi
 }
 
 func (g *guard) wrap(name string, f vfs.File, err error) (vfs.File, error) {
-	if _, ok := g.isLog(name); err != nil || !ok {
+	if err != nil || g.PathDir(name) != g.dir {
 		return f, err
+	}
+	if num, ok := manifestNum(g.PathBase(name)); ok {
+		return &manifestFile{File: f, g: g, num: num}, nil
+	}
+	if _, ok := g.isLog(name); !ok {
+		return f, nil
 	}
 	return &logFile{File: f, g: g, name: name}, nil
 }

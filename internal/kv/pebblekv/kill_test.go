@@ -45,7 +45,7 @@ func writeUntilKilled(dir string) {
 				key := fmt.Sprintf("s%d/%d/%d", run, w, n)
 				err := db.Update(context.Background(), kv.Scope(fmt.Sprint(w)), func(txn kv.Txn) error {
 					return errors.Join(txn.Set([]byte(key), []byte("row")),
-						txn.Set([]byte("b"+key), make([]byte, 3000)))
+						txn.Set([]byte("bc"+key), make([]byte, 3000)))
 				})
 				mu.Lock()
 				if err != nil {
@@ -109,7 +109,7 @@ func TestKill(t *testing.T) {
 	db := open(t, dir, Options{})
 	for _, key := range acked {
 		view(t, db, key)
-		view(t, db, "b"+key)
+		view(t, db, "bc"+key)
 	}
 	log, offset := lastAcked(t, db.opts.FS, broken)
 	if log == "" {

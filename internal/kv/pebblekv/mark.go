@@ -23,7 +23,9 @@ import (
 // but never synced for it: a process that is killed leaves it exact, a machine that loses power
 // leaves it behind the log, and nothing can bring it ahead of the log.
 //
-// On disk (file ACKED, 1,536 bytes, numbers big endian):
+// It also says how much of the manifest was synced, written after that sync in the same way.
+//
+// On disk (file ACKED, 2,560 bytes, numbers big endian; 1,536 before the manifest was noted):
 //
 //	0     "tram kv 1\n", the version of everything under the directory, then zeros
 //	512   slot    seq(8)    the last Pebble sequence number that was acknowledged
@@ -31,10 +33,13 @@ import (
 //	              turn(8)   counts the writes of the mark; the intact slot with the higher one holds
 //	              crc(4)    CRC-32C of the 24 bytes before
 //	1024  slot    the other one: they are written in turn, each in a disk sector of its own
+//	1536  slot    the same for the manifest: its synced length in bytes, its number, turn, crc
+//	2048  slot    the other one
 const (
 	markName    = "ACKED"
 	markSector  = 512
 	markSize    = 3 * markSector
+	markFull    = 5 * markSector
 	slotSize    = 28
 	dataVersion = 1
 	markTitle   = "tram kv "
@@ -51,9 +56,11 @@ type mark struct {
 	// that wait.
 	newest atomic.Pointer[position]
 
-	mu   sync.Mutex
-	at   position
-	turn uint64
+	mu       sync.Mutex
+	at       position
+	turn     uint64
+	list     listing
+	listTurn uint64
 }
 
 // createMark makes the file for a database that is about to be made, durably.
@@ -109,7 +116,7 @@ func openMark(fs vfs.FS, dir string) (*mark, error) {
 }
 
 func (m *mark) read(path string) error {
-	b := make([]byte, markSize)
+	b := make([]byte, markFull)
 	if _, err := m.file.ReadAt(b, 0); err != nil && err != io.EOF {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
@@ -126,6 +133,12 @@ func (m *mark) read(path string) error {
 		at, turn, ok := readSlot(slot)
 		if ok && turn > m.turn {
 			m.at, m.turn = at, turn
+		}
+	}
+	for _, slot := range [][]byte{b[markSize:], b[markSize+markSector:]} {
+		at, turn, ok := readSlot(slot)
+		if ok && turn > m.listTurn {
+			m.list, m.listTurn = listing{num: at.log, bytes: int64(at.seq)}, turn
 		}
 	}
 	if m.turn == 0 {
@@ -195,6 +208,27 @@ func (m *mark) write(at position) error {
 	}
 	m.at, m.turn = at, m.turn+1
 	return nil
+}
+
+// setListing notes how much of the manifest is durable.
+func (m *mark) setListing(l listing) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var b [slotSize]byte
+	putSlot(b[:], position{seq: uint64(l.bytes), log: l.num}, m.listTurn+1)
+	at := markSize + markSector*int64(m.listTurn%2)
+	if _, err := m.file.WriteAt(b[:], at); err != nil {
+		return fmt.Errorf("write %s: %w", markName, err)
+	}
+	m.list, m.listTurn = l, m.listTurn+1
+	return nil
+}
+
+// listing returns how much of which manifest is durable, as far as that is known.
+func (m *mark) listing() listing {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.list
 }
 
 func (m *mark) close() error {

@@ -115,10 +115,14 @@ func (db *DB) checkFormat(desc *pebble.DBDesc) error {
 		return fmt.Errorf("database has format %d, this program knows %d: %w",
 			desc.FormatMajorVersion, pebble.FormatNewest, kv.ErrNewer)
 	}
-	if desc.Exists {
-		return missingLog(db.opts.FS, db.dir, db.mark.at)
+	if !desc.Exists {
+		return nil
 	}
-	return nil
+	name := db.opts.FS.PathBase(desc.ManifestFilename)
+	if err := verifyManifest(db.opts.FS, db.dir, name, db.mark.list); err != nil {
+		return err
+	}
+	return missingLog(db.opts.FS, db.dir, db.mark.at)
 }
 
 func (db *DB) openPebble(isNew bool) (err error) {
@@ -128,6 +132,7 @@ func (db *DB) openPebble(isNew bool) (err error) {
 			return verifyLogs(db.opts.FS, db.dir, first, db.mark.at)
 		},
 		relieve: db.space.relieve,
+		listed:  db.mark.setListing,
 		letGo:   func(num wal.NumWAL) error { return db.mark.letGo(uint64(num)) },
 		failed:  func(err error) { _ = db.fail(fmt.Errorf("write log: %w", err)) },
 		slow: func(path string, took time.Duration) {
@@ -184,11 +189,17 @@ func (db *DB) advise(err error) error {
 	return err
 }
 
-const blobSpace = 'b'
+// Bodies are between these keys, and nothing else is.
+const bodies, afterBodies = "bc", "bd"
 
-// pebbleOptions tunes Pebble for mail: few small rows and many bodies. Bodies, the values of key
-// space 'b', go to blob files that compactions do not rewrite; the rows of other spaces stay in the
-// tables, where scans find them.
+// pebbleOptions tunes Pebble for mail: few small rows and many bodies. Bodies go to blob files that
+// compactions do not rewrite; rows stay in the tables, where scans find them.
+//
+// The references to bodies have tables of their own. Their keys begin with the time, so that these
+// tables do not overlap, and a compaction only moves them. Rows come to all accounts at once: a
+// compaction of level 0 writes the whole of the next level's rows anew, and of a memory table that
+// bodies have filled a hundredth is rows. So level 0 gathers eight of them first, and the next level
+// is small. (Levels count the bodies that their tables refer to as their own.)
 func (db *DB) pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
 		FS:                 db.guard,
@@ -198,9 +209,9 @@ func (db *DB) pebbleOptions() *pebble.Options {
 		MemTableSize:       uint64(db.opts.MemTableBytes),
 		// Two tables may wait for their flush while a third fills.
 		MemTableStopWritesThreshold: 3,
-		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
-		LBaseMaxBytes:               64 << 20,
+		L0CompactionThreshold:       16, // counts each layer of tables twice
+		L0StopWritesThreshold:       64,
+		LBaseMaxBytes:               16 << 20,
 		MaxOpenFiles:                4096,
 		BytesPerSync:                1 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
@@ -237,10 +248,10 @@ func tableCompression() *sstable.CompressionProfile {
 func spanPolicy(start []byte) (pebble.SpanPolicy, []byte, error) {
 	inRow := pebble.SpanPolicy{ValueStoragePolicy: pebble.ValueStorageLowReadLatency}
 	switch {
-	case len(start) == 0 || start[0] < blobSpace:
-		return inRow, []byte{blobSpace}, nil
-	case start[0] == blobSpace:
-		return pebble.SpanPolicy{}, []byte{blobSpace + 1}, nil
+	case string(start) < bodies:
+		return inRow, []byte(bodies), nil
+	case string(start) < afterBodies:
+		return pebble.SpanPolicy{}, []byte(afterBodies), nil
 	}
 	return inRow, nil, nil
 }

@@ -71,6 +71,9 @@ func (r *repair) run() error {
 	if !desc.Exists {
 		return (&DB{dir: r.dir, opts: r.opts}).refuseRemains()
 	}
+	if err := r.manifest(r.fs.PathBase(desc.ManifestFilename)); err != nil {
+		return err
+	}
 	for _, step := range []func() error{r.logs, r.tables, r.values} {
 		if err := step(); err != nil {
 			return err

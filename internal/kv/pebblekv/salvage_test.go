@@ -27,7 +27,7 @@ func twoTables(t testing.TB, n int) *vfs.MemFS {
 		for i := 0; i < n; i += round {
 			err := db.Update(context.Background(), "s", func(txn kv.Txn) error {
 				return errors.Join(txn.Set(rowKey(i), rowOf(i)),
-					txn.Set(fmt.Appendf(nil, "b%06d", i), bodyOf(i)))
+					txn.Set(fmt.Appendf(nil, "bc%06d", i), bodyOf(i)))
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -62,7 +62,7 @@ func intact(t testing.TB, db *DB, n int) (rows, bodies int) {
 			for _, c := range []struct {
 				key, want []byte
 				count     *int
-			}{{rowKey(i), rowOf(i), &rows}, {fmt.Appendf(nil, "b%06d", i), bodyOf(i), &bodies}} {
+			}{{rowKey(i), rowOf(i), &rows}, {fmt.Appendf(nil, "bc%06d", i), bodyOf(i), &bodies}} {
 				v, err := r.Get(c.key)
 				if errors.Is(err, kv.ErrNotFound) {
 					continue
@@ -274,21 +274,114 @@ func largest(t *testing.T, fs *vfs.MemFS, kind string) (name string) {
 	return name
 }
 
-// TestRepairManifest: without the manifest the files are nothing, and Repair says so.
-func TestRepairManifest(t *testing.T) {
-	t.Parallel()
-	mem := twoTables(t, 50)
-	names, err := mem.List("db")
+// manifestOf returns the path of the only manifest of a database.
+func manifestOf(t *testing.T, fs *vfs.MemFS) (path string, size int64) {
+	t.Helper()
+	names, err := fs.List("db")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		if strings.HasPrefix(name, "MANIFEST") {
-			change(t, mem, "db/"+name, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		if _, ok := manifestNum(name); ok {
+			info, err := fs.Stat("db/" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return "db/" + name, info.Size()
 		}
 	}
-	if _, err := Repair("db", Options{FS: mem}); err == nil ||
-		!strings.Contains(err.Error(), "backup") {
-		t.Errorf("%v", err)
+	t.Fatal("there is no manifest")
+	return "", 0
+}
+
+// TestManifestBit is D10 for the list of files: Pebble takes a wrong bit in it for its end, and removes
+// the tables that are named behind. The database is refused instead, a check of one that runs finds
+// it, and a repair turns the bit back.
+func TestManifestBit(t *testing.T) {
+	t.Parallel()
+	const n = 50
+	mem := twoTables(t, n)
+	path, size := manifestOf(t, mem)
+	for at := range size {
+		fs := clone(mem)
+		change(t, fs, path, func(b []byte) []byte { b[at] ^= 1 << (at % 8); return b })
+		db, err := Open("db", Options{FS: fs})
+		if err == nil {
+			_ = db.Close()
+		}
+		if !errors.Is(err, kv.ErrCorrupt) || !strings.Contains(err.Error(), "check --repair") {
+			t.Errorf("byte %d of %d: %v", at, size, err)
+		}
+		if at%16 > 0 && at < size-chunkHeader-8 {
+			continue // the repair takes longer
+		}
+		if rows := repaired(t, fs, fmt.Sprintf("byte %d of %d", at, size), path[len("db/"):], n); rows != n {
+			t.Errorf("byte %d of %d: %d rows are left", at, size, rows)
+		}
+	}
+
+	db := open(t, "db", Options{FS: mem})
+	defer db.Close()
+	for i := range 2 { // the second change is written behind the first, and noted
+		if err := db.Update(context.Background(), "s", func(txn kv.Txn) error {
+			return txn.Set(rowKey(n+i), rowOf(n+i))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.pebble.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path = "db/" + fmt.Sprintf("%s%06d", manifestPrefix, db.mark.listing().num)
+	change(t, mem, path, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+	found := 0
+	err := db.Check(context.Background(), func(err error) {
+		if strings.Contains(err.Error(), manifestPrefix) {
+			found++
+		}
+	}, nil)
+	if err != nil || found == 0 {
+		t.Errorf("a check of the running database: found %d, %v", found, err)
+	}
+}
+
+// TestManifestEnd: what a crash leaves at the end of the manifest is no damage, and a manifest that
+// is shorter than it was durable is.
+func TestManifestEnd(t *testing.T) {
+	t.Parallel()
+	const n = 50
+	mem := twoTables(t, n)
+	path, size := manifestOf(t, mem)
+	var whole string
+	change(t, mem, path, func(b []byte) []byte { whole = string(b); return b })
+	for what, tail := range map[string]string{
+		"a torn record": whole[:20], "a lost page": string(make([]byte, 9000)),
+		"a header alone": whole[:7], "half of a header": whole[:3],
+	} {
+		fs := clone(mem)
+		change(t, fs, path, func(b []byte) []byte { return append(b, tail...) })
+		db := open(t, "db", Options{FS: fs})
+		if rows, bodies := intact(t, db, n); rows+bodies < 2*n {
+			t.Errorf("%s: %d rows and %d bodies", what, rows, bodies)
+		}
+		if err := db.Close(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, left := range []int64{0, size / 3, size / 2, size - 1} {
+		fs := clone(mem)
+		change(t, fs, path, func(b []byte) []byte { return b[:left] })
+		if _, err := Open("db", Options{FS: fs}); !errors.Is(err, kv.ErrCorrupt) {
+			t.Errorf("cut at %d of %d: %v", left, size, err)
+		}
+		if _, err := Repair("db", Options{FS: fs}); err == nil || !strings.Contains(err.Error(), "backup") {
+			t.Errorf("repair when cut at %d of %d: %v", left, size, err)
+		}
+	}
+	// Two wrong bits in one record are too many.
+	fs := clone(mem)
+	change(t, fs, path, func(b []byte) []byte { b[size/2] ^= 1; b[size/2+1] ^= 2; return b })
+	if _, err := Repair("db", Options{FS: fs}); err == nil || !strings.Contains(err.Error(), "backup") {
+		t.Errorf("two wrong bits: %v", err)
 	}
 }

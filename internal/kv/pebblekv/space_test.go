@@ -162,7 +162,7 @@ func TestFullDisk(t *testing.T) {
 	for round := range 10 {
 		stored := 0
 		for ; ; stored++ {
-			if err := set(ctx, fmt.Sprintf("b%06d", stored)); err != nil {
+			if err := set(ctx, fmt.Sprintf("bc%06d", stored)); err != nil {
 				if !errors.Is(err, kv.ErrFull) {
 					t.Fatalf("round %d: %v", round, err)
 				}
@@ -187,11 +187,11 @@ func TestFullDisk(t *testing.T) {
 		if err := db.Stage(ctx, kv.Pair{Key: []byte("bno")}); !errors.Is(err, kv.ErrFull) {
 			t.Errorf("round %d: Stage with 0 bytes free: %v", round, err)
 		}
-		view(t, db, "b000000")
-		view(t, db, fmt.Sprintf("b%06d", stored-1))
+		view(t, db, "bc000000")
+		view(t, db, fmt.Sprintf("bc%06d", stored-1))
 		for i := range stored {
 			err := db.Update(kv.Freeing(ctx), "mail", func(txn kv.Txn) error {
-				return txn.Delete(fmt.Appendf(nil, "b%06d", i))
+				return txn.Delete(fmt.Appendf(nil, "bc%06d", i))
 			})
 			if err != nil {
 				t.Fatalf("round %d: deleting with 0 bytes free: %v", round, err)

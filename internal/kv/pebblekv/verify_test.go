@@ -39,7 +39,7 @@ func commit(t testing.TB, db *DB, i int) {
 	t.Helper()
 	err := db.Update(context.Background(), kv.Scope(fmt.Sprint("s", i%3)), func(txn kv.Txn) error {
 		return errors.Join(txn.Set(rowKey(i), []byte("row")),
-			txn.Set(fmt.Appendf(nil, "b%06d", i), make([]byte, 700+i%1500)))
+			txn.Set(fmt.Appendf(nil, "bc%06d", i), make([]byte, 700+i%1500)))
 	})
 	if err != nil {
 		t.Fatal(err)
