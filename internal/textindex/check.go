@@ -42,23 +42,24 @@ func (h header) sums(ctx context.Context, r kv.Reader, account uint64) (map[uint
 	var outside uint64
 	// A page of terms at a time: reading postings inside the scan would nest two reads.
 	src := newSource(r, account, h)
-	for err := src.load(nil); src.word() != nil || err != nil; err = src.load(src.lastKey) {
+	for {
+		more, err := src.next()
 		if err != nil {
 			return nil, err
 		}
-		for i := range src.entries {
-			e := &src.entries[i]
-			sum := wordSum(e.word)
-			terms++
-			err := h.eachPosting(src.blocks, e, func(p posting) {
-				if p.email < h.first || p.email > h.last {
-					outside = p.email
-				}
-				sums[p.email] += mix(sum + uint64(p.fields))
-			})
-			if err != nil {
-				return nil, err
+		if !more {
+			break
+		}
+		sum := wordSum(src.e.word)
+		terms++
+		err = h.eachPosting(src.blocks, &src.e, func(p posting) {
+			if p.email < h.first || p.email > h.last {
+				outside = p.email
 			}
+			sums[p.email] += mix(sum + uint64(p.fields))
+		})
+		if err != nil {
+			return nil, err
 		}
 		if outside != 0 {
 			return nil, fmt.Errorf("email %d is not of this segment: %w", outside, ErrDamaged)

@@ -2,7 +2,10 @@ package textindex
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/binary"
 	"runtime"
+	"slices"
 
 	"tram/internal/kv"
 )
@@ -65,45 +68,53 @@ type Living func(first, last uint64) (alive func(email uint64) bool, err error)
 
 func mergeRun(txn kv.Txn, account uint64, run []header, id uint32, living Living) error {
 	h := header{id: id, first: run[0].first, last: run[len(run)-1].last}
-	alive := func(uint64) bool { return true }
+	var alive func(uint64) bool
 	if living != nil {
 		var err error
 		if alive, err = living(h.first, h.last); err != nil {
 			return err
 		}
 	}
-	sources := make([]*source, len(run))
-	for i, part := range run {
+	sources := make([]*source, 0, len(run))
+	for _, part := range run {
 		h.emails += part.emails
-		sources[i] = newSource(txn, account, part)
-		if err := sources[i].load(nil); err != nil {
+		s := newSource(txn, account, part)
+		if more, err := s.next(); err != nil {
 			return err
+		} else if more {
+			sources = append(sources, s)
 		}
 	}
 	w := newWriter(txn, account, h)
+	var at []int // of the sources that stand at the word, in the order of their emails
 	var list []posting
-	for {
-		word := least(sources)
-		if word == nil {
-			break
-		}
-		word = bytes.Clone(word)
+	for len(sources) > 0 {
+		at = least(sources, at[:0])
 		list = list[:0]
-		for _, s := range sources {
-			if err := s.take(word, func(p posting) {
-				if alive(p.email) {
-					list = append(list, p)
-				}
-			}); err != nil {
+		for _, i := range at {
+			var err error
+			if list, err = sources[i].appendPostings(list); err != nil {
 				return err
 			}
 		}
-		if len(list) == 0 {
-			continue
+		if alive != nil {
+			list = slices.DeleteFunc(list, func(p posting) bool { return !alive(p.email) })
 		}
-		if err := w.add(word, list); err != nil {
-			return err
+		if len(list) > 0 {
+			if err := w.add(sources[at[0]].e.word, list); err != nil {
+				return err
+			}
 		}
+		for _, i := range at {
+			more, err := sources[i].next()
+			if err != nil {
+				return err
+			}
+			if !more {
+				sources[i] = nil
+			}
+		}
+		sources = slices.DeleteFunc(sources, func(s *source) bool { return s == nil })
 	}
 	if err := w.close(); err != nil {
 		return err
@@ -116,69 +127,81 @@ func mergeRun(txn kv.Txn, account uint64, run []header, id uint32, living Living
 	return nil
 }
 
-// source reads a segment's terms in order, a block at a time.
+// source reads a segment's terms in order, a block at a time. It stands at e.
 type source struct {
-	r       kv.Reader
-	account uint64
-	h       header
-	blocks  *blocks
-	entries []entry
-	next    int
-	lastKey []byte
+	r      kv.Reader
+	h      header
+	blocks *blocks
+	e      entry
+	head   uint64 // the first bytes of e.word, which mostly tell words apart
+
+	rest  decoder // of the block
+	block []byte
+	after []byte // the blocks that were not read yet begin behind this key
+	end   []byte
 }
 
 func newSource(r kv.Reader, account uint64, h header) *source {
-	return &source{r: r, account: account, h: h, blocks: h.blocks(r, account)}
+	p := segmentKey(account, tagTerms, h.id)
+	return &source{r: r, h: h, blocks: h.blocks(r, account), after: p, end: kv.PrefixEnd(p)}
 }
 
-// load reads the block after the key.
-func (s *source) load(after []byte) error {
-	runtime.Gosched() // a merge is long, and others have short work
-	s.entries, s.next = s.entries[:0], 0
-	p := segmentKey(s.account, tagTerms, s.h.id)
-	rng := kv.Range{Start: p, End: kv.PrefixEnd(p), Limit: 1}
-	if after != nil {
-		rng.Start = append(bytes.Clone(after), 0)
-	}
-	return s.r.Scan(rng, func(key, block []byte) error {
-		s.lastKey = bytes.Clone(key)
-		return eachEntry(block, func(e *entry) (bool, error) {
-			held := *e
-			held.word = bytes.Clone(e.word)
-			s.entries = append(s.entries, held)
-			return true, nil
-		})
-	})
-}
-
-func (s *source) word() []byte {
-	if s.next >= len(s.entries) {
-		return nil
-	}
-	return s.entries[s.next].word
-}
-
-// take hands over the postings of word when the source stands at it, and moves on.
-func (s *source) take(word []byte, fn func(posting)) error {
-	if !bytes.Equal(s.word(), word) || s.word() == nil {
-		return nil
-	}
-	if err := s.h.eachPosting(s.blocks, &s.entries[s.next], fn); err != nil {
-		return err
-	}
-	if s.next++; s.next == len(s.entries) {
-		return s.load(s.lastKey)
-	}
-	return nil
-}
-
-// least returns the smallest word at which a source stands, nil at the end of all.
-func least(sources []*source) []byte {
-	var word []byte
-	for _, s := range sources {
-		if w := s.word(); w != nil && (word == nil || bytes.Compare(w, word) < 0) {
-			word = w
+// next goes on to the next term, and reports whether there is one.
+func (s *source) next() (bool, error) {
+	if len(s.rest.b) == 0 {
+		if more, err := s.load(); !more {
+			return false, err
 		}
 	}
-	return word
+	if err := s.e.read(&s.rest); err != nil {
+		return false, err
+	}
+	s.head = head(s.e.word)
+	return true, nil
+}
+
+// load reads the next block, and reports whether there is one.
+func (s *source) load() (more bool, err error) {
+	runtime.Gosched() // a merge is long, and others have short work
+	s.e.word = s.e.word[:0]
+	err = s.r.Scan(kv.Range{Start: append(s.after, 0), End: s.end, Limit: 1},
+		func(key, block []byte) error {
+			s.after = append(s.after[:0], key...)
+			s.block = append(s.block[:0], block...)
+			s.rest.b, more = s.block, len(block) > 0
+			return nil
+		})
+	return more, err
+}
+
+// appendPostings appends the postings of the term at which the source stands.
+func (s *source) appendPostings(list []posting) ([]posting, error) {
+	err := s.h.eachPosting(s.blocks, &s.e, func(p posting) { list = append(list, p) })
+	return list, err
+}
+
+// head is a word's first eight bytes as a number that sorts like them.
+func head(word []byte) uint64 {
+	var b [8]byte
+	copy(b[:], word)
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// least appends to at which sources stand at the smallest of their words.
+func least(sources []*source, at []int) []int {
+	first := sources[0]
+	at = append(at, 0)
+	for i, s := range sources[1:] {
+		order := cmp.Compare(s.head, first.head)
+		if order == 0 {
+			order = bytes.Compare(s.e.word, first.e.word)
+		}
+		if order < 0 {
+			first, at = s, at[:0]
+		}
+		if order <= 0 {
+			at = append(at, i+1)
+		}
+	}
+	return at
 }

@@ -189,23 +189,28 @@ type entry struct {
 	offset uint64
 }
 
+// read reads the term that follows in a block; the one before it is in e.
+func (e *entry) read(d *decoder) error {
+	shared, suffix := d.uvarint(), d.uvarint()
+	if shared > uint64(len(e.word)) {
+		return ErrDamaged
+	}
+	e.word = append(e.word[:shared], d.bytes(suffix)...)
+	if e.emails = d.uvarint(); e.emails == 1 {
+		e.single = d.uvarint()
+	} else {
+		e.block, e.offset = uint32(d.uvarint()), d.uvarint()
+	}
+	return d.err
+}
+
 // eachEntry calls fn for the terms of a block until fn returns false.
 func eachEntry(block []byte, fn func(e *entry) (bool, error)) error {
 	d := decoder{b: block}
 	var e entry
 	for len(d.b) > 0 {
-		shared, suffix := d.uvarint(), d.uvarint()
-		if shared > uint64(len(e.word)) {
-			return ErrDamaged
-		}
-		e.word = append(e.word[:shared], d.bytes(suffix)...)
-		if e.emails = d.uvarint(); e.emails == 1 {
-			e.single = d.uvarint()
-		} else {
-			e.block, e.offset = uint32(d.uvarint()), d.uvarint()
-		}
-		if d.err != nil {
-			return d.err
+		if err := e.read(&d); err != nil {
+			return err
 		}
 		if more, err := fn(&e); err != nil || !more {
 			return err
