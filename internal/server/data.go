@@ -162,6 +162,7 @@ func (f *folder) openDB(ctx context.Context, c config.Config, logger *slog.Logge
 	}
 	db, err := pebblekv.Open(f.join(DBName), pebblekv.Options{
 		Logger: logger, Limits: c.Limits.Storage, OnFatal: fatal,
+		MemTableBytes: memTable(cgroupMemory(ownGroups, groups)),
 	})
 	switch {
 	case errors.Is(err, kv.ErrNewer):

@@ -59,10 +59,24 @@ func BoundMemory() int64 {
 // longBodies is how many long messages may come in at the same time, by the memory there is: each
 // takes about two MiB with what the collector leaves lying, and they may have an eighth of it.
 func longBodies(limit int64) int {
-	if limit == 0 {
-		limit = physicalMemory("/proc/meminfo")
+	return int(min(max(memory(limit)/8/(2<<20), 8), 2000))
+}
+
+// memTable is how many bytes of changes the embedded database gathers in memory before it makes
+// tables of them; there may be three times as many. The more, the less is written twice.
+func memTable(limit int64) int64 {
+	if memory(limit) < 4<<30 {
+		return 16 << 20
 	}
-	return int(min(max(limit/8/(2<<20), 8), 2000))
+	return 32 << 20
+}
+
+// memory is the limit, or where there is none, what the machine has.
+func memory(limit int64) int64 {
+	if limit == 0 {
+		return physicalMemory("/proc/meminfo")
+	}
+	return limit
 }
 
 // physicalMemory returns the machine's memory in bytes, 2 GiB when it does not say.
