@@ -13,6 +13,12 @@ import (
 
 // fill makes a mailbox of the first user hold n letters of the corpus and returns how many it lacked.
 func fill(s *Server, mailbox string, n int) (int, error) {
+	return fillWith(s, mailbox, n, func(int) string { return "()" }, letter)
+}
+
+// fillWith is fill with messages of any kind; flags, which is what stands before the first message of
+// a hundred in APPEND, is for all of them.
+func fillWith(s *Server, mailbox string, n int, flags func(seq int) string, message func(seq int) []byte) (int, error) {
 	c, err := s.imap(0)
 	if err != nil {
 		return 0, err
@@ -30,9 +36,9 @@ func fill(s *Server, mailbox string, n int) (int, error) {
 	for seq := box.Exists; seq < n; seq += per {
 		var batch [][]byte
 		for k := seq; k < min(seq+per, n); k++ {
-			batch = append(batch, letter(k))
+			batch = append(batch, message(k))
 		}
-		if _, _, err := c.Append(mailbox, "()", batch...); err != nil {
+		if _, _, err := c.Append(mailbox, flags(seq), batch...); err != nil {
 			return 0, err
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -163,6 +164,7 @@ func measurePeers(o options) (*record, error) {
 	if unknown != "" {
 		return nil, fmt.Errorf("there is no test %q", unknown)
 	}
+	list = slices.DeleteFunc(list, func(t test) bool { return t.own })
 	peer, err := openPair(o)
 	if err != nil {
 		return nil, err

@@ -109,8 +109,9 @@ func (o outcome) spread(server int, key string) string {
 }
 
 func (rec *record) compare(b *strings.Builder) {
-	fmt.Fprintf(b, "Medians of %d runs each (1 of syncs, the filling, and 10,000 idle connections), least and most in "+
-		"brackets. The ratio is of the medians, above 1 where\nTrạm is better; its brackets hold the ratios of the "+
+	fmt.Fprintf(b, "Medians of %d runs each (1 of syncs, the filling, searches in notes, MOVE and EXPUNGE of 50,000, "+
+		"and 10,000 idle connections), least and most in\nbrackets. The ratio is of the medians, above 1 where Trạm "+
+		"is better; its brackets hold the ratios of the "+
 		"pairs that ran one after the other.\n\n", rec.Rounds)
 	for _, group := range groups {
 		fmt.Fprintf(b, "![%s](plots/peers-%s.svg)\n", group.title, group.file)
@@ -204,7 +205,7 @@ var groups = []struct {
 	{"mail", "Receiving and sending, beside Postfix + Dovecot", []string{"4k", "mix", "1m", "perconn",
 		"perconn-tls", "syncs", "relay"}},
 	{"imap", "Reading, beside Postfix + Dovecot", []string{"append", "mixed", "pop3", "fill10k", "sync10k", "search10k",
-		"sync100k", "search100k"}},
+		"lists", "finds", "bulky", "bulk", "sync100k", "search100k"}},
 	{"rest", "Waiting and starting, beside Postfix + Dovecot", []string{"idle1k", "idle10k", "login", "startup"}},
 }
 

@@ -15,6 +15,8 @@ type test struct {
 	large bool
 	// calm: it leaves no work behind that the server does later.
 	calm bool
+	// own: it is of what the peer has not, or takes many minutes for, and is not done beside it.
+	own bool
 	// starts: it starts the server itself.
 	starts bool
 	run    func(*Server) (Result, error)
@@ -72,6 +74,20 @@ var tests = []test{
 		run: func(s *Server) (Result, error) { return imapSync(s, 10_000) }},
 	{name: "search10k", what: "five searches twice in 10,000 messages, index caught up", calm: true,
 		run: func(s *Server) (Result, error) { return imapSearch(s, 10_000, 2) }},
+	{name: "notes", what: "100,000 notes of 0.6 to 1.1 kB by MULTIAPPEND", calm: true, once: true,
+		run: func(s *Server) (Result, error) { return fillNotes(s, 100_000) }},
+	{name: "lists", what: "FETCH 1:* of flags, then of envelopes, of 100,000 notes, first and again", calm: true,
+		run: func(s *Server) (Result, error) { return lists(s, 100_000) }},
+	{name: "finds", what: "searches in 100,000 notes by flags, dates and size, five times each", calm: true,
+		once: true, run: func(s *Server) (Result, error) { return findNotes(s, 100_000, entryFinds()) }},
+	{name: "texts", what: "searches in 100,000 notes by text, five times each, index caught up", calm: true, own: true,
+		once: true, run: func(s *Server) (Result, error) { return findNotes(s, 100_000, textFinds()) }},
+	{name: "bulky", what: "bodies of 2,000 messages, 70 % 4 kB, 25 % 50 kB, 5 % 1 MB, first and three times again",
+		calm: true, run: func(s *Server) (Result, error) { return bulky(s, s.count(2000)) }},
+	{name: "bulk", what: "MOVE of 50,000 notes, STORE and EXPUNGE of them, beside two other clients", once: true,
+		run: func(s *Server) (Result, error) { return bulk(s, 100_000) }},
+	{name: "mailboxes", what: "LIST of 99,000 mailboxes of one account, in trees of ten levels", calm: true,
+		once: true, own: true, run: func(s *Server) (Result, error) { return mailboxes(s, 99_000) }},
 	{name: "fill100k", what: "100,000 letters by MULTIAPPEND, until indexed", calm: true, once: true, large: true,
 		run: func(s *Server) (Result, error) { return fillCorpus(s, 100_000) }},
 	{name: "sync100k", what: "the same synchronisation of 100,000 messages", large: true,

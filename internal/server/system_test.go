@@ -158,7 +158,9 @@ func TestNotify(t *testing.T) {
 // TestMemTable: a small machine does not give its memory to tables that wait for the disk.
 func TestMemTable(t *testing.T) {
 	t.Parallel()
-	for limit, want := range map[int64]int64{512 << 20: 16 << 20, 2 << 30: 16 << 20, 4 << 30: 32 << 20, 64 << 30: 32 << 20} {
+	for limit, want := range map[int64]int64{
+		512 << 20: 16 << 20, 2 << 30: 16 << 20, 4 << 30: 32 << 20, 64 << 30: 32 << 20,
+	} {
 		if got := memTable(limit); got != want {
 			t.Errorf("%d MiB: %d MiB, want %d", limit>>20, got>>20, want>>20)
 		}
