@@ -56,6 +56,10 @@ type Message struct {
 	// 127: to send it on needs SMTPUTF8 (RFC 6531 §3.4), to show it a guess at the charset.
 	EightBitHeader bool
 
+	// SurrogateGrowth is what the function of that name gave whoever stored a message with
+	// EightBitHeader. The parser and Decode leave it 0.
+	SurrogateGrowth int64
+
 	// Header is the header block with its closing blank line, cut at limits.Message.HeaderBytes.
 	// Decode leaves it nil.
 	Header []byte

@@ -1,7 +1,6 @@
 package popd
 
 import (
-	"encoding/base64"
 	"errors"
 	"strings"
 	"time"
@@ -39,15 +38,10 @@ func (s *session) password(args string) error {
 	return s.enter("USER", acct, err)
 }
 
-// SASL runs in the directory; the door carries lines and keeps none of them.
-
-// saslLine bounds the base64 line of a SASL response.
-const saslLine = 12288
-
 // authenticate is AUTH, RFC 5034 §4. Without an argument it lists the mechanisms, which is older
 // than the RFC and what some programs still ask.
 func (s *session) authenticate(args string) error {
-	mechanism, initial, has := strings.Cut(strings.TrimSpace(args), " ")
+	mechanism, initial, _ := strings.Cut(strings.TrimSpace(args), " ")
 	if mechanism == "" {
 		s.ok("Mechanisms follow")
 		for _, m := range s.srv.o.Directory.Mechanisms(s.c.Secure()) {
@@ -56,69 +50,37 @@ func (s *session) authenticate(args string) error {
 		_, _ = s.c.WriteString(".\r\n")
 		return nil
 	}
-	var response []byte
-	if has {
-		response = []byte{}
-		if initial != "=" { // RFC 5034 §4: "=" is an empty response
-			var err error
-			if response, err = base64.StdEncoding.Strict().DecodeString(initial); err != nil {
-				return errBase64
-			}
-		}
-	}
 	exchange, err := s.srv.o.Directory.Start(s.ctx, mechanism, directory.SASLOptions{
 		Protocol: directory.POP3, Remote: s.addr, TLS: s.c.TLS(),
 	})
 	if err != nil {
 		return s.enter(mechanism, directory.Account{}, err)
 	}
-	for {
-		challenge, done, err := exchange.Next(response)
-		if err != nil || done {
-			return s.enter(mechanism, exchange.Account(), err)
-		}
-		if response, err = s.challenge(challenge); err != nil {
-			return err
-		}
-	}
+	account, err := directory.Converse(exchange, initial, s.challenge)
+	return s.enter(mechanism, account, err)
 }
-
-var errBase64 = &refused{"", "Invalid base64"}
 
 // challenge sends one challenge and reads the response to it.
 func (s *session) challenge(challenge []byte) ([]byte, error) {
-	line := base64.StdEncoding.AppendEncode([]byte("+ "), challenge)
-	if _, err := s.c.Write(append(line, "\r\n"...)); err != nil {
-		return nil, err
+	if _, err := s.c.Write(append(append([]byte("+ "), challenge...), "\r\n"...)); err != nil {
+		s.end("disconnected")
+		return nil, errGone
 	}
-	answer, err := s.c.ReadLine(saslLine)
+	answer, err := s.c.ReadLine(directory.SASLLine)
 	switch {
 	case errors.Is(err, conn.ErrLineTooLong), errors.Is(err, conn.ErrBareLF), errors.Is(err, conn.ErrBareCR):
-		return nil, errBase64
+		return nil, directory.ErrBase64
 	case err != nil:
 		s.end("disconnected")
-		return nil, err
-	case string(answer) == "*":
-		return nil, &refused{"", "Authentication was cancelled"} // RFC 5034 §4
+		return nil, errGone
 	}
-	b, err := base64.StdEncoding.Strict().DecodeString(string(answer))
-	if err != nil {
-		return nil, errBase64
-	}
-	return b, nil
+	return answer, nil
 }
 
 // enter ends a log-in, successful or not.
 func (s *session) enter(mechanism string, acct directory.Account, err error) error {
-	var throttled directory.ErrThrottled
-	switch {
-	case errors.Is(err, directory.ErrBadCredentials), errors.Is(err, directory.ErrDisabled):
-		s.c.Logger().Info("pop3 log-in refused", "mechanism", mechanism)
-		return err
-	case errors.As(err, &throttled):
-		s.c.Logger().Info("pop3 log-in throttled", "mechanism", mechanism)
-		return err
-	case err != nil:
+	if err != nil {
+		directory.LogFailure(s.c.Logger(), directory.POP3, mechanism, err)
 		return err
 	}
 	id := store.AccountID(acct.ID)
@@ -128,7 +90,7 @@ func (s *session) enter(mechanism string, acct directory.Account, err error) err
 		return &refused{"SYS/TEMP", "Too many sessions of this account"}
 	}
 	account := s.srv.o.Store.Account(id)
-	drop, err := openMaildrop(s.ctx, account, acct.Maildrop)
+	drop, err := openMaildrop(s.ctx, account, acct.Maildrop, s.utf8)
 	if err != nil {
 		s.srv.o.Sessions.Leave(uint64(id), s.addr)
 		return err

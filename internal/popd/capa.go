@@ -65,16 +65,15 @@ func (s *session) startTLS() error {
 		s.end("TLS handshake failed")
 		return nil
 	}
-	s.user, s.strange, s.lang = "", 0, conn.English
+	s.user, s.utf8, s.strange, s.lang = "", false, 0, conn.English
 	s.c.SetDeadline(time.Now().Add(s.srv.o.Limits.PreAuthIdle))
 	return nil
 }
 
-// enableUTF8 is UTF8, RFC 6856 §2.1: the client can read UTF-8 in headers. Messages are sent as they
-// are with it and without it, where §2.1 wants a surrogate or a refusal without: whoever kept them
-// from programs that do not know the command would keep people from their mail, and hardly a program
-// knows it.
+// enableUTF8 is UTF8, RFC 6856 §2.1: the client can read UTF-8 in headers. Messages are sent to it as
+// they are; a client that did not say so is given a surrogate of those that need it.
 func (s *session) enableUTF8() error {
+	s.utf8 = true
 	s.ok("UTF8 enabled")
 	return nil
 }

@@ -49,6 +49,9 @@ func (r *refused) Error() string { return r.text }
 
 var errArguments = &refused{"", "Wrong arguments"}
 
+// errGone: the client went away in the middle of a command. Nobody is answered, and it is no failure.
+var errGone = errors.New("client is gone")
+
 // refusals says how errors of the house are told to clients; the first that matches counts. AUTH is
 // for what only other credentials, or a better connection, would change, SYS/TEMP for what passes,
 // SYS/PERM for what an administrator must see to (RFC 3206 §§3 and 4). IN-USE and LOGIN-DELAY
@@ -63,6 +66,8 @@ var refusals = []struct {
 	{directory.ErrTLSRequired, refused{"AUTH", "Log-in needs TLS"}},
 	{directory.ErrMechanism, refused{"", "Unknown authentication mechanism"}},
 	{directory.ErrMalformed, refused{"", "Malformed authentication exchange"}},
+	{directory.ErrBase64, refused{"", "Invalid base64"}},
+	{directory.ErrCancelled, refused{"", "Authentication was cancelled"}}, // RFC 5034 §4
 	{store.ErrDamaged, refused{"SYS/PERM", "Stored mail is damaged, the administrator was told"}},
 	{store.ErrFull, refused{"SYS/TEMP", "Server has no room at the moment, try again later"}},
 	{store.ErrNotFound, refused{"", "No such message"}},
@@ -84,6 +89,8 @@ func (s *session) refuse(verb string, err error) {
 	case errors.As(err, &throttled):
 		// RFC 3206 §3: AUTH would make programs ask for another password, and this one may be right.
 		s.err("SYS/TEMP", "Too many failed log-ins, try again later")
+		return
+	case errors.Is(err, errGone):
 		return
 	case s.ctx.Err() != nil:
 		s.end("cancelled")

@@ -49,6 +49,7 @@ type options struct {
 	limits   func(*limits.POP3) // nil: the usual ones
 	stall    time.Duration      // of a client that does not read; 0: the usual one
 	shallow  bool               // many messages: no body is compared at the end
+	log      slog.Handler       // nil: nothing is logged
 }
 
 func build(t testing.TB, o options) *house {
@@ -75,10 +76,13 @@ func build(t testing.TB, o options) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if o.log == nil {
+		o.log = slog.DiscardHandler
+	}
 	s := conn.New(conn.Options{
 		Name: "pop3", TLS: serverTLS, Refuse: Refuse, WriteStall: o.stall,
 		Handler: func(ctx context.Context, c *conn.Conn) { h.srv.Load().Handle(ctx, c) },
-		Logger:  slog.New(slog.DiscardHandler),
+		Logger:  slog.New(o.log),
 		Limits:  limits.Conn{Handshake: 10 * time.Second, Drain: 5 * time.Second},
 	})
 	served := make(chan error, 1)

@@ -1,10 +1,13 @@
 package popd
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -17,10 +20,22 @@ import (
 	"tram/internal/store"
 )
 
-// counted counts the rows of messages that are read: email rows, state rows and bodies.
+// counted counts the rows of messages that are read: email rows, state rows and bodies. With refuses
+// set, it takes no change.
 type counted struct {
 	*memkv.DB
-	rows atomic.Int64
+	rows    atomic.Int64
+	refuses atomic.Bool
+}
+
+// Update implements kv.Database.
+func (c *counted) Update(ctx context.Context, scope kv.Scope, fn func(kv.Txn) error) error {
+	return c.DB.Update(ctx, scope, func(w kv.Txn) error {
+		if err := fn(w); err != nil || !c.refuses.Load() {
+			return err
+		}
+		return errors.New("the disk takes nothing")
+	})
 }
 
 // View implements kv.Database.
@@ -183,6 +198,41 @@ func TestSlowReaders(t *testing.T) {
 	c.Close()
 	c = h.login()
 	c.do("STAT", "+OK 1 ")
+}
+
+// TestEndlessLine is reliability P6: a line without end ends the session, before log-in and after it.
+func TestEndlessLine(t *testing.T) {
+	t.Parallel()
+	h := build(t, options{measure: true})
+	for _, c := range []*client{h.dial(), h.login()} {
+		go func() { // the server may close before it has taken all
+			_, _ = io.WriteString(c, strings.Repeat("x", 1<<20))
+		}()
+		c.expect("-ERR Command line too long")
+		c.closed()
+	}
+}
+
+// TestClientLeaves: who hangs up in the middle of a log-in or of a message is no failure of the
+// server's, and the log has no error.
+func TestClientLeaves(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	t.Cleanup(func() { // after the server's end
+		if got := log.String(); strings.Contains(got, "ERROR") || strings.Count(got, "reason=disconnected") != 1 {
+			t.Error(got)
+		}
+	})
+	h := build(t, options{
+		measure: true, conn: limits.Conn{PerUser: 1}, log: slog.NewTextHandler(&log, nil),
+	})
+	h.put("Subject: big\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", 200_000))
+	c := h.dial()
+	c.do("AUTH PLAIN", "+ ")
+	c.Close()
+	c = h.login()
+	c.do("RETR 1", "+OK")
+	c.Close()
 }
 
 // TestCodes: what response codes say is so (RFC 2449 §8, RFC 3206 §3): a log-in too many from an

@@ -21,9 +21,10 @@ type maildrop struct {
 	// order is the messages of several folders by their age in the account, each once; one folder
 	// needs none, its list is the order.
 	order []spot
-	// open are the messages that do not end in a line end, of which there are next to none: the
-	// reply to RETR has two octets more than they have.
-	open map[store.EmailID]bool
+	// forms are of the few messages that do not go out as they are stored: they have no line end at
+	// their end, or the program cannot read UTF-8 in their headers.
+	forms map[store.EmailID]store.LineForm
+	utf8  bool // the program said UTF8
 
 	deleted map[int]bool
 	// fetched are those that were sent whole; true: policy "delete" deletes it with QUIT.
@@ -34,8 +35,9 @@ type maildrop struct {
 // spot is where a message stands: in which list, at which index.
 type spot struct{ list, at int32 }
 
-func openMaildrop(ctx context.Context, a *store.Account, o directory.Maildrop) (*maildrop, error) {
-	m := &maildrop{settings: o, deleted: map[int]bool{}, fetched: map[int]bool{}}
+func openMaildrop(ctx context.Context, a *store.Account, o directory.Maildrop, utf8 bool) (
+	*maildrop, error) {
+	m := &maildrop{settings: o, utf8: utf8, deleted: map[int]bool{}, fetched: map[int]bool{}}
 	err := a.View(ctx, func(tx *store.Tx) error {
 		m.lists = m.lists[:0]
 		folders, err := shown(tx, o)
@@ -49,7 +51,7 @@ func openMaildrop(ctx context.Context, a *store.Account, o directory.Maildrop) (
 			}
 			m.lists = append(m.lists, list)
 		}
-		m.open, err = tx.OpenEnded()
+		m.forms, err = tx.LineForms()
 		return err
 	})
 	if err != nil {
@@ -150,11 +152,20 @@ func (m *maildrop) all() iter.Seq2[int, *store.Entry] {
 
 // size is how many octets RETR sends of a message, before dots are doubled (RFC 1939 §11).
 func (m *maildrop) size(e *store.Entry) int64 {
-	if len(m.open) > 0 && m.open[e.Email] {
+	if len(m.forms) == 0 {
+		return int64(e.Size)
+	}
+	switch f := m.forms[e.Email]; {
+	case f.Surrogate && !m.utf8:
+		return int64(e.Size) + f.Growth
+	case f.Open:
 		return int64(e.Size) + int64(len("\r\n"))
 	}
 	return int64(e.Size)
 }
+
+// asSurrogate reports whether a message is sent as its surrogate, RFC 6856 §2.1.
+func (m *maildrop) asSurrogate(e *store.Entry) bool { return !m.utf8 && m.forms[e.Email].Surrogate }
 
 // get returns the message with a number as the client wrote it, and its place.
 func (m *maildrop) get(arg string) (int, store.Entry, error) {

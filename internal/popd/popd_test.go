@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -130,6 +132,25 @@ func TestNothingIsDeletedWithoutQuit(t *testing.T) {
 	c.do("STAT", "+OK 2 ")
 }
 
+// TestQuitThatFails: what could not be removed is all there again, and the client is told
+// (RFC 1939 §6).
+func TestQuitThatFails(t *testing.T) {
+	t.Parallel()
+	h := build(t, options{measure: true})
+	h.put(first, second, third)
+	c := h.login()
+	before := c.multi("UIDL")
+	c.do("DELE 1", "+OK")
+	c.do("DELE 3", "+OK")
+	h.reads.refuses.Store(true)
+	c.do("QUIT", "-ERR [SYS/TEMP] Deleted messages were not removed")
+	c.closed()
+	h.reads.refuses.Store(false)
+	if after := h.login().multi("UIDL"); !slices.Equal(after, before) {
+		t.Errorf("%q is left of %q", after, before)
+	}
+}
+
 // TestTwoClients: both see what was there when they came, and the second deletion of a message is no
 // error. Others see the messages go.
 func TestTwoClients(t *testing.T) {
@@ -222,7 +243,11 @@ func TestInjection(t *testing.T) {
 	c := h.dial()
 	c.send("STLS\r\nCAPA\r\n")
 	b, err := io.ReadAll(c.r)
-	if err == nil && len(b) > 0 {
+	var late net.Error
+	if errors.As(err, &late) && late.Timeout() {
+		t.Error("the session goes on")
+	}
+	if strings.Contains(string(b), "Capability") || len(b) > 0 && !strings.HasPrefix(string(b), "+OK Begin TLS") {
 		t.Errorf("answered %q", b)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"tram/internal/message"
 	"tram/internal/smtp"
 	"tram/internal/store"
 )
@@ -40,48 +41,78 @@ func (s *session) top(args string) error {
 // send writes a message, all of it or with so many lines of its body. Once the first byte is out
 // there is no way to say that the rest cannot be read: the connection ends then.
 func (s *session) send(e store.Entry, lines int) error {
-	ref := store.Email{}.Blob
-	if err := s.account.View(s.ctx, func(tx *store.Tx) error {
-		// The row alone, which is mostly in memory: what can change of the message is not sent.
-		found := false
-		err := tx.EachHit([]store.Entry{e}, func(_ int, row *store.Email) error {
-			if found = row != nil; found {
-				ref = row.Blob
-			}
-			return nil
-		})
-		if err == nil && !found {
-			row, why := tx.Email(e.Email)
-			if why != nil {
-				return why
-			}
-			ref = row.Blob
-		}
-		return err
-	}); err != nil {
+	m, err := s.letter(e)
+	if err != nil {
 		return err
 	}
-	body := s.srv.o.Store.OpenBody(s.ctx, ref)
-	defer body.Close()
+	defer m.body.Close()
 	s.ok("%d octets", s.drop.size(&e))
 	dots := smtp.NewExactDotWriter(s.c)
 	var w io.Writer = dots
 	if lines >= 0 {
-		w = &topWriter{w: dots, lines: lines}
+		w = &topWriter{w: dots, lines: lines} // RFC 6858 §4: lines of the surrogate, if it is one
 	}
-	_, err := body.WriteTo(w)
+	if m.parts != nil {
+		err = message.Surrogate(w, m.body, m.parts)
+	} else {
+		_, err = m.body.WriteTo(w)
+	}
 	if err == io.EOF {
 		err = nil // TOP has enough
 	}
 	if err == nil {
 		err = dots.Close()
 	}
-	if err != nil {
-		s.end("stored message not readable")
-		_ = s.c.Close()
-		return fmt.Errorf("send message: %w", err)
+	switch {
+	case err == nil:
+		return nil
+	case s.c.Flush() != nil: // it was the writing that failed
+		s.end("disconnected")
+		return errGone
 	}
-	return nil
+	s.end("stored message not readable")
+	_ = s.c.Close()
+	return fmt.Errorf("send message: %w", err)
+}
+
+// letter is what is needed to send a message: its bytes, which are read when they are wanted, and its
+// structure if it is sent as its surrogate.
+type letter struct {
+	body interface {
+		io.ReaderAt
+		io.WriterTo
+		io.Closer
+	}
+	parts *message.Message
+}
+
+// letter reads the message's row alone, which is mostly in memory: what can change is not sent.
+func (s *session) letter(e store.Entry) (m letter, err error) {
+	take := func(row *store.Email) (err error) {
+		if s.drop.asSurrogate(&e) {
+			m.parts, err = row.Structure()
+		}
+		m.body = s.srv.o.Store.OpenBody(s.ctx, row.Blob)
+		return err
+	}
+	err = s.account.View(s.ctx, func(tx *store.Tx) error {
+		found := false
+		err := tx.EachHit([]store.Entry{e}, func(_ int, row *store.Email) error {
+			if found = row != nil; !found {
+				return nil
+			}
+			return take(row)
+		})
+		if err != nil || found {
+			return err
+		}
+		row, err := tx.Email(e.Email)
+		if err != nil {
+			return err
+		}
+		return take(row)
+	})
+	return m, err
 }
 
 // topWriter passes on a message's header, the empty line behind it and so many lines of the body, and

@@ -6,15 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"tram/internal/clock"
 	"tram/internal/conn"
 	"tram/internal/store"
 )
 
-// session is one client. Its fields belong to the session's goroutine, but for revoked.
+// session is one client. Its fields belong to the session's goroutine.
 type session struct {
 	srv  *Server
 	c    *conn.Conn
@@ -23,10 +21,10 @@ type session struct {
 	lang *conn.Language
 
 	user       string // what USER said, "" before it
+	utf8       bool   // UTF8 was said
 	account    *store.Account
 	name       string // the account's address
 	stopRevoke func()
-	revoked    atomic.Bool
 
 	drop    *maildrop // nil before log-in
 	bads    int       // in a row
@@ -110,24 +108,14 @@ func (s *session) close(began time.Time) {
 	}
 	s.srv.o.Sessions.Leave(uint64(s.account.ID()), s.addr)
 	sessionsOpen.Dec()
-	in, out := s.c.Traffic()
-	s.c.Logger().Info("pop3 session ended", "account", s.name, "reason", s.reason,
-		"duration", s.srv.o.Clock.Now().Sub(began).Round(time.Millisecond),
-		"bytes_in", in, "bytes_out", out)
+	s.c.LogEnd("pop3", s.name, s.reason, s.srv.o.Clock.Now().Sub(began))
 }
 
 // revokeGrace is how long a session may go on with what it is doing after its account was revoked.
 const revokeGrace = 3 * time.Second
 
 // revoke is the directory's hook: it ends the session from another goroutine.
-func (s *session) revoke() {
-	s.revoked.Store(true)
-	s.c.Interrupt()
-	if clock.Sleep(s.ctx, s.srv.o.Clock, revokeGrace) == nil {
-		// There is nothing to do about an error of a socket that is closed.
-		_ = s.c.Close()
-	}
-}
+func (s *session) revoke() { s.c.Dismiss(s.ctx, s.srv.o.Clock, revokeGrace) }
 
 // Replies are kept until the session waits for the next command. Their texts are translated to the
 // session's language; response codes (RFC 2449 §8) are not.

@@ -2,7 +2,6 @@ package smtpd
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"strings"
 	"time"
@@ -45,60 +44,16 @@ func (x *session) auth(ctx context.Context, args string) {
 		Protocol: directory.SMTP, Remote: x.c.Remote().Addr(), TLS: x.c.TLS(),
 	})
 	if err == nil {
-		err = x.dialogue(exchange, initial)
+		_, err = directory.Converse(exchange, initial, x.challenge)
 	}
 	x.loggedIn(ctx, exchange, err)
 }
 
-var (
-	errCancelled = errors.New("client cancelled")
-	errBase64    = errors.New("response is not base64")
-)
-
-// dialogue runs the exchange to its end.
-func (x *session) dialogue(exchange directory.Exchange, initial string) error {
-	response, err := decodeInitial(initial)
-	if err != nil {
-		return err
-	}
-	for {
-		challenge, done, err := exchange.Next(response)
-		if err != nil || done {
-			return err
-		}
-		b := append(x.c.AvailableBuffer(), "334 "...)
-		x.write(append(base64.StdEncoding.AppendEncode(b, challenge), "\r\n"...))
-		line, err := x.c.ReadLine(x.o.Limits.SMTP.AuthLine)
-		if err != nil {
-			return err
-		}
-		if string(line) == "*" {
-			return errCancelled
-		}
-		if response, err = decodeResponse(line); err != nil {
-			return err
-		}
-	}
-}
-
-// decodeInitial decodes an initial response: nil for none, and "=" for an empty one.
-func decodeInitial(s string) ([]byte, error) {
-	switch s {
-	case "":
-		return nil, nil
-	case "=":
-		return []byte{}, nil
-	}
-	return decodeResponse([]byte(s))
-}
-
-func decodeResponse(line []byte) ([]byte, error) {
-	out := make([]byte, base64.StdEncoding.DecodedLen(len(line)))
-	n, err := base64.StdEncoding.Strict().Decode(out, line)
-	if err != nil {
-		return nil, errBase64
-	}
-	return out[:n], nil
+// challenge sends a challenge and reads the response.
+func (x *session) challenge(challenge []byte) ([]byte, error) {
+	b := append(append(x.c.AvailableBuffer(), "334 "...), challenge...)
+	x.write(append(b, "\r\n"...))
+	return x.c.ReadLine(x.o.Limits.SMTP.AuthLine)
 }
 
 // loggedIn answers the end of an exchange.
@@ -133,9 +88,9 @@ func (x *session) notLoggedIn(ctx context.Context, err error) {
 	case errors.As(err, &throttled), errors.Is(err, directory.ErrBusy):
 		x.log().Info("log-in throttled")
 		x.fail(ctx, 454, smtp.Enhanced{4, 7, 0}, "Too many log-ins, try again later")
-	case errors.Is(err, errCancelled):
+	case errors.Is(err, directory.ErrCancelled):
 		x.fail(ctx, 501, smtp.Enhanced{5, 7, 0}, "Cancelled")
-	case errors.Is(err, directory.ErrMalformed), errors.Is(err, errBase64),
+	case errors.Is(err, directory.ErrMalformed), errors.Is(err, directory.ErrBase64),
 		errors.Is(err, conn.ErrBareLF), errors.Is(err, conn.ErrBareCR):
 		x.fail(ctx, 501, smtp.Enhanced{5, 5, 2}, "Malformed response")
 	case errors.Is(err, conn.ErrLineTooLong):
