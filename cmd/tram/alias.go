@@ -18,7 +18,7 @@ func (a *app) alias() *cobra.Command {
 			Short: "Send mail for an address (or @DOMAIN: all that is left of it) to others",
 			Args:  atLeast("ADDRESS", "TARGET"), ValidArgsFunction: nothing,
 			RunE: func(c *cobra.Command, args []string) error {
-				alias := admin.Alias{Address: args[0], Targets: args[1:]}
+				alias := admin.Alias{Address: args[0], Targets: targets(args[1:])}
 				return a.ask(c.Context(), func(ctx context.Context, client *admin.Client) error {
 					if err := client.AddAlias(ctx, alias); err != nil {
 						return err
@@ -62,4 +62,25 @@ func (a *app) alias() *cobra.Command {
 		},
 	)
 	return c
+}
+
+// targets takes addresses apart that were given with commas, as people write them. A comma within
+// quotes is part of an address.
+func targets(args []string) (all []string) {
+	for _, arg := range args {
+		quoted, escaped := false, false
+		all = append(all, strings.FieldsFunc(arg, func(r rune) bool {
+			switch {
+			case escaped:
+				escaped = false
+				return false
+			case r == '"':
+				quoted = !quoted
+			case r == '\\':
+				escaped = quoted
+			}
+			return !quoted && (r == ',' || r == ' ')
+		})...)
+	}
+	return all
 }

@@ -39,7 +39,7 @@ func (a *app) queueList() *cobra.Command {
 		Use: "list", Short: "List what waits", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.ask(c.Context(), func(ctx context.Context, client *admin.Client) error {
-				l, err := client.QueueList(ctx, f)
+				l, err := queuePage(ctx, client, f)
 				if err != nil {
 					return err
 				}
@@ -57,6 +57,22 @@ func (a *app) queueList() *cobra.Command {
 	c.Flags().StringVar(&f.After, "after", "", "go on after this `place`: the one that the page before ends with, or an item's id")
 	c.Flags().IntVar(&f.Limit, "limit", 100, "`number` of items at most")
 	return c
+}
+
+// queuePage asks until the page is full or the queue is at its end: the server hands out what it has
+// once it has looked at very many items that the filter leaves out.
+func queuePage(ctx context.Context, client *admin.Client, f admin.QueueFilter) (admin.QueueList, error) {
+	l, err := client.QueueList(ctx, f)
+	for err == nil && l.More && len(l.Items) < f.Limit {
+		var next admin.QueueList
+		f.After, f.Limit = l.Next, f.Limit-len(l.Items)
+		if next, err = client.QueueList(ctx, f); err == nil {
+			next.Items = append(l.Items, next.Items...)
+			f.Limit += len(l.Items)
+			l = next
+		}
+	}
+	return l, err
 }
 
 func (a *app) printQueue(l admin.QueueList) error {

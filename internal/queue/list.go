@@ -14,8 +14,13 @@ import (
 	"tram/internal/smtp"
 )
 
+// lookedAtMost is how many items a listing leaves out, in all shards together, before it hands out what
+// it has: a filter that next to nothing matches must not make anybody wait for a million reads.
+const lookedAtMost = 40_000
+
 // List returns a page of items, the oldest first. next is the After of the next page, "" if there is
-// none. The cost is that of the items it looks through.
+// none. A page may have fewer items than the limit, and none, while there is a next: the filter left
+// out very many.
 func (q *Queue) List(ctx context.Context, f Filter) (items []Item, next string, err error) {
 	if f.Limit <= 0 {
 		f.Limit = 100
@@ -28,14 +33,28 @@ func (q *Queue) List(ctx context.Context, f Filter) (items []Item, next string, 
 	if err != nil {
 		return nil, "", fmt.Errorf("list queue: %w", err)
 	}
+	var until place // where the first shard stopped that has more; zero: none
 	for s := range q.eachShard() {
-		page, err := q.listShard(ctx, s, &f, after)
+		page, stopped, err := q.listShard(ctx, s, &f, after)
 		if err != nil {
 			return nil, "", fmt.Errorf("list queue: %w", err)
 		}
 		items = append(items, page...)
+		if stopped.id != "" && (until.id == "" || stopped.compare(until) < 0) {
+			until = stopped
+		}
 	}
 	slices.SortFunc(items, func(a, b Item) int { return a.place().compare(b.place()) })
+	if until.id != "" {
+		// What comes behind that place might come before something that was not looked at.
+		n, found := slices.BinarySearchFunc(items, until, func(it Item, p place) int {
+			return it.place().compare(p)
+		})
+		if found {
+			n++
+		}
+		items, next = items[:n], until.String()
+	}
 	if len(items) > f.Limit {
 		items = items[:f.Limit]
 		next = items[f.Limit-1].place().String()
@@ -76,17 +95,19 @@ func (q *Queue) position(ctx context.Context, after string) (place, error) {
 	return place{rec.created.UnixMilli(), rec.id}, nil
 }
 
-// listShard returns one item more than the page has, to tell that there is more.
-func (q *Queue) listShard(ctx context.Context, s shard, f *Filter, after place) ([]Item, error) {
-	var page []Item
+// listShard returns one item more than the page has, to tell that there is more; or what it found until
+// it had left out so many that it stopped, and where that was.
+func (q *Queue) listShard(ctx context.Context, s shard, f *Filter, after place) (
+	page []Item, stopped place, err error) {
 	prefix := s.prefix(cameSub)
 	rng := kv.Range{Start: prefix, End: kv.PrefixEnd(prefix), KeysOnly: true}
 	if after.id != "" {
 		rng.Start = append(s.timedKey(cameSub, after.came, after.id), 0)
 	}
 	dests := map[string]destRow{}
-	err := q.o.DB.View(ctx, s.scope(), func(r kv.Reader) error {
-		page = nil
+	err = q.o.DB.View(ctx, s.scope(), func(r kv.Reader) error {
+		page, stopped = nil, place{}
+		left := max(1, q.o.looked/q.shards)
 		return r.Scan(rng, func(key, _ []byte) error {
 			came, id, err := parseTimed(key)
 			if err != nil {
@@ -95,14 +116,20 @@ func (q *Queue) listShard(ctx context.Context, s shard, f *Filter, after place) 
 			item, ok, err := q.listed(r, s, place{came, ID(id)}, f, dests)
 			if ok {
 				page = append(page, item)
+			} else {
+				left--
 			}
-			if err == nil && len(page) > f.Limit {
+			switch {
+			case err != nil:
+			case len(page) > f.Limit:
 				err = kv.Stop
+			case left == 0:
+				stopped, err = place{came, ID(id)}, kv.Stop
 			}
 			return cmp.Or(err, ctx.Err())
 		})
 	})
-	return page, err
+	return page, stopped, err
 }
 
 // listed returns an item of a listing; ok is false if the filter leaves it out.

@@ -112,6 +112,46 @@ func TestListIsByArrival(t *testing.T) {
 	}
 }
 
+// TestListLooksAtSoMany items and hands out what it has: a filter that matches next to nothing gives
+// empty pages that lead on, in the order of arrival over all shards.
+func TestListLooksAtSoMany(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Shards, o.looked = 3, 12 })
+	var want []ID
+	for i := range 90 {
+		id, to := ID(fmt.Sprintf("%02d", i)), "bob@dead.test"
+		if i%20 == 7 {
+			to, want = "rare@dead.test", append(want, id)
+		}
+		w.submit(Submission{ID: id, Account: uint64(i%7 + 1), From: addr("alice@us.test")}, to)
+		w.clock.Advance(time.Second)
+	}
+	var got []ID
+	pages, empty, f := 0, 0, Filter{Recipient: "rare"}
+	for more := true; more; pages++ {
+		items, next, err := w.q.List(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, it := range items {
+			got = append(got, it.ID)
+		}
+		if len(items) == 0 {
+			empty++
+		}
+		f.After, more = next, next != ""
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if pages < 90/12 || empty == 0 {
+		t.Errorf("%d pages, %d of them empty: more was looked at than allowed", pages, empty)
+	}
+	if items, next, err := w.q.List(t.Context(), Filter{Limit: 90}); len(items) != 90 || next != "" || err != nil {
+		t.Errorf("without a filter %d items, next %q, %v", len(items), next, err)
+	}
+}
+
 func TestHoldReleaseDropRetry(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t).run()

@@ -100,6 +100,7 @@ type Options struct {
 	Shards int
 
 	interfaces func() ([]net.Addr, error) // nil: the machine's
+	looked     int                        // of a listing, see lookedAtMost
 }
 
 // Queue is everything owed to others, and to local people for those who are not waited for.
@@ -148,6 +149,9 @@ func (o *Options) defaults() {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.looked == 0 {
+		o.looked = lookedAtMost
 	}
 	if o.Dialer == nil {
 		o.Dialer = &net.Dialer{}
