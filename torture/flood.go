@@ -27,12 +27,13 @@ var slowloris = Fault{
 // slowPorts are the ports and how long a client that says nothing useful may stay.
 var slowPorts = map[int]time.Duration{
 	25: 20 * time.Second, 587: 20 * time.Second, 465: 10 * time.Second, 143: 20 * time.Second,
-	993: 10 * time.Second, 80: 5 * time.Second, 443: 10 * time.Second,
+	993: 10 * time.Second, 110: 20 * time.Second, 995: 10 * time.Second, 80: 5 * time.Second, 443: 10 * time.Second,
 }
 
 // runSlowloris opens as many connections as there are rounds and sends a byte on each now and then.
 func runSlowloris(ctx context.Context, t *Trial) error {
-	w, err := t.installed("connections.total = 20000", "smtp.session_life = \"20s\"", "imap.preauth_idle = \"20s\"")
+	w, err := t.installed("connections.total = 20000", "smtp.session_life = \"20s\"",
+		"imap.preauth_idle = \"20s\"", "pop3.login_time = \"20s\"")
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ var notHere = map[string]string{
 	"D4": "made in the process, on a file system in memory that forgets what was not synced: " +
 		"internal/kv, internal/store, internal/queue and mailtest",
 	"D1, D2, O1, O13 over JMAP, ManageSieve": "not yet there: these doors",
-	"D1, D2, O13 over POP3": "made over SMTP and IMAP: POP3 takes no mail, and what it deletes goes in the " +
+	"D1, D2 over POP3": "made over SMTP and IMAP: POP3 takes no mail, and what it deletes goes in the " +
 		"same transactions",
 	"D17 for second factors":               "not yet there: TOTP",
 	"D20 with a second folder for the log": "not yet there",

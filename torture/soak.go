@@ -102,6 +102,8 @@ var sessionTexts = map[int]string{
 		"and this is as far as it gets\r\n",
 	143: "a CAPABILITY\r\nb STARTTLS\r\nc LOGIN {4}\r\nalic",
 	465: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a hello that is none", 993: "\x16\x03\x01\x00\xff\x01\x00",
+	110: "CAPA\r\nUTF8\r\nUSER " + alice + "\r\nSTLS\r\n\x16\x03\x01",
+	995: "\x16\x03\x01\x00\xff\x01\x00",
 	587: "EHLO load.test\r\nSTARTTLS\r\n\x16\x03\x01", 80: "GET / HTTP/1.1\r\nHost: mail.example.test\r\nX: ",
 }
 
@@ -114,7 +116,7 @@ func runLeaks(ctx context.Context, t *Trial) error {
 		return err
 	}
 	t.Recovery = 0
-	ports := []int{25, 143, 465, 587, 80, 993}
+	ports := []int{25, 143, 465, 587, 80, 993, 110, 995}
 	var n atomic.Int64
 	abort := func(count int) {
 		end := n.Load() + int64(count)
@@ -169,7 +171,7 @@ func (w *World) abortAt(ctx context.Context, i, port int) {
 	defer c.Close()
 	text := sessionTexts[port]
 	c.SetDeadline(time.Now().Add(5 * time.Second))
-	if i%3 > 0 && (port == 25 || port == 143 || port == 587) {
+	if i%3 > 0 && (port == 25 || port == 110 || port == 143 || port == 587) {
 		c.Read(make([]byte, 64)) // the greeting
 	}
 	c.Write([]byte(text[:i*7919%(len(text)+1)]))

@@ -95,7 +95,7 @@ func freeBase() (int, error) {
 }
 
 func portsFree(base int) bool {
-	for _, p := range []int{25, 80, 143, 443, 465, 587, 600, 601, 602, 993} {
+	for _, p := range []int{25, 80, 110, 143, 443, 465, 587, 600, 601, 602, 993, 995} {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+p))
 		if err != nil {
 			return false
@@ -159,7 +159,7 @@ func (w *World) config(settings []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "hostname = %q\ndata = %q\n[listen]\n", "mail."+domain, w.data)
 	for door, port := range map[string]int{"smtp": 25, "submission": 587, "submissions": 465, "imap": 143,
-		"imaps": 993, "http": 80, "https": 443, "metrics": 601} {
+		"imaps": 993, "pop3": 110, "pop3s": 995, "http": 80, "https": 443, "metrics": 601} {
 		fmt.Fprintf(&b, "%s = [%q]\n", door, w.addr(port))
 	}
 	b.WriteString("[certificates]\nsource = \"self-made\"\nnames = [\"localhost\"]\n")
