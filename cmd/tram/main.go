@@ -96,7 +96,7 @@ server.`,
 		RunE: func(c *cobra.Command, args []string) error { return group(c, args) },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(a.demo(), a.setup(), a.serve(), a.domain(), a.account(), a.alias(), a.queue(),
+	root.AddCommand(a.demo(), a.setup(), a.serve(), a.domain(), a.account(), a.alias(), a.folder(), a.queue(),
 		a.check(), a.trace(), a.profile(), a.version())
 	guard(root)
 	return root

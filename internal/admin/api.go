@@ -58,6 +58,19 @@ func (h *House) Handler() http.Handler {
 			return nil, h.RemoveAccount(r.Context(), r.PathValue("address"))
 		},
 
+		"GET /v1/folders/{owner}": func(r *http.Request) (any, error) {
+			return h.SharedFolders(r.Context(), r.PathValue("owner"))
+		},
+		"POST /v1/folders/{owner}": body(func(r *http.Request, f Folder) (any, error) {
+			return h.AddFolder(r.Context(), r.PathValue("owner"), f)
+		}),
+		"PATCH /v1/folders/{owner}": body(func(r *http.Request, c FolderChange) (any, error) {
+			return h.ChangeFolder(r.Context(), r.PathValue("owner"), c)
+		}),
+		"DELETE /v1/folders/{owner}": func(r *http.Request) (any, error) {
+			return nil, h.RemoveFolder(r.Context(), r.PathValue("owner"), r.FormValue("name"))
+		},
+
 		"GET /v1/aliases": func(r *http.Request) (any, error) {
 			return h.Aliases(r.Context(), r.FormValue("domain"))
 		},

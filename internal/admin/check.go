@@ -117,6 +117,15 @@ func (h *House) addresses(ctx context.Context) names {
 	for _, a := range accounts {
 		all[store.AccountID(a.ID)] = a.Address.Unicode()
 	}
+	domains, err := h.o.Directory.Domains(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, d := range domains {
+		if d.Folders != 0 {
+			all[store.AccountID(d.Folders)] = "shared folders of " + d.Name
+		}
+	}
 	return all
 }
 
@@ -182,6 +191,10 @@ func (h *House) Repair(ctx context.Context, m *Mend) error {
 	if err := h.restoreQuotas(ctx, again, domains); err != nil {
 		return fmt.Errorf("set quotas again: %w", err)
 	}
+	if err := h.restoreFolders(kv.Freeing(ctx), m.Did); err != nil {
+		return fmt.Errorf("find shared folders again: %w", err)
+	}
+	names = h.addresses(ctx)
 	return h.checkOwners(ctx, names, m.Left)
 }
 

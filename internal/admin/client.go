@@ -153,6 +153,29 @@ func (c *Client) Folders(ctx context.Context, address string) ([]string, error) 
 	return call[[]string](ctx, c, "GET", accountPath(address)+"/folders", nil)
 }
 
+func folderPath(owner string) string { return "/v1/folders/" + url.PathEscape(owner) }
+
+// SharedFolders is House.SharedFolders.
+func (c *Client) SharedFolders(ctx context.Context, owner string) ([]Folder, error) {
+	return call[[]Folder](ctx, c, "GET", folderPath(owner), nil)
+}
+
+// AddFolder is House.AddFolder.
+func (c *Client) AddFolder(ctx context.Context, owner string, f Folder) (Folder, error) {
+	return call[Folder](ctx, c, "POST", folderPath(owner), f)
+}
+
+// ChangeFolder is House.ChangeFolder.
+func (c *Client) ChangeFolder(ctx context.Context, owner string, ch FolderChange) (Folder, error) {
+	return call[Folder](ctx, c, "PATCH", folderPath(owner), ch)
+}
+
+// RemoveFolder is House.RemoveFolder.
+func (c *Client) RemoveFolder(ctx context.Context, owner, name string) error {
+	_, err := call[nothing](ctx, c, "DELETE", folderPath(owner)+"?name="+url.QueryEscape(name), nil)
+	return err
+}
+
 // Aliases is House.Aliases.
 func (c *Client) Aliases(ctx context.Context, domain string) ([]Alias, error) {
 	return call[[]Alias](ctx, c, "GET", "/v1/aliases?domain="+url.QueryEscape(domain), nil)

@@ -23,11 +23,14 @@ type Domain struct {
 	Quota    Quota     `json:"quota"` // of all its accounts together
 	Used     Quota     `json:"used"`
 	Created  time.Time `json:"created"`
+	// Folders are the shared ones; nil while there were never any. Quota and Used count them too.
+	Folders *FoldersUse `json:"folders,omitempty"`
 }
 
 // DomainChange says what to change of a domain; nil stays as it is.
 type DomainChange struct {
-	Quota *Quota `json:"quota,omitempty"`
+	Quota        *Quota `json:"quota,omitempty"`
+	FoldersQuota *Quota `json:"folders_quota,omitempty"` // of the shared folders
 }
 
 // Domains lists the domains by name.
@@ -113,8 +116,12 @@ func (h *House) showDomain(ctx context.Context, d directory.Domain) (Domain, err
 	if err != nil {
 		return Domain{}, fault(err)
 	}
+	folders, err := h.foldersUse(ctx, d)
+	if err != nil {
+		return Domain{}, fault(err)
+	}
 	return Domain{Name: d.Name, Unicode: smtp.UnicodeDomain(d.Name), Quota: Quota(d.Quota),
-		Used: Quota{used.Bytes, used.Messages}, Created: d.Created}, nil
+		Used: Quota{used.Bytes, used.Messages}, Created: d.Created, Folders: folders}, nil
 }
 
 // settleDomain tells the store what the directory decided about a domain.
@@ -134,6 +141,11 @@ func (h *House) ChangeDomain(ctx context.Context, name string, c DomainChange) (
 		}
 		if err != nil {
 			return Domain{}, fault(err)
+		}
+	}
+	if c.FoldersQuota != nil {
+		if err := h.setFoldersQuota(ctx, name, *c.FoldersQuota); err != nil {
+			return Domain{}, err
 		}
 	}
 	d, err := h.o.Directory.Domain(ctx, name)
@@ -161,6 +173,11 @@ func (h *House) RemoveDomain(ctx context.Context, name string) error {
 	d, err := h.o.Directory.Domain(ctx, name)
 	if err != nil {
 		return fault(err)
+	}
+	if d.Folders != 0 {
+		if err := h.removeFolders(ctx, d); err != nil {
+			return err
+		}
 	}
 	if err := h.o.Directory.RemoveDomain(ctx, name); err != nil {
 		return fault(err)

@@ -179,7 +179,7 @@ func (c *dirCheck) readDomains() error {
 			return c.bad(row, value, cmp.Or(d.Name, "domain"), err)
 		}
 		c.domains[d.Name] = true
-		c.highest = max(c.highest, uint64(d.ID))
+		c.highest = max(c.highest, uint64(d.ID), uint64(d.Folders))
 		return nil
 	})
 }

@@ -49,6 +49,10 @@ type Domain struct {
 	Name    string // lower-case A-labels; DisplayDomain shows it to people
 	Created time.Time
 	Quota   Quota // of all its accounts together
+	// Folders is what the store keeps the domain's shared folders under: an account that nobody has. 0
+	// while there are none.
+	Folders      AccountID
+	FoldersQuota Quota
 }
 
 // Account is a person, or a role, who can log in and has mail.

@@ -53,6 +53,10 @@ type domainRecord struct {
 	Created  int64    `json:"created"` // Unix seconds
 	Bytes    int64    `json:"quota_bytes,omitempty"`
 	Messages int64    `json:"quota_messages,omitempty"`
+
+	Folders         AccountID `json:"folders,omitempty"` // what the store keeps the shared ones under
+	FoldersBytes    int64     `json:"folders_quota_bytes,omitempty"`
+	FoldersMessages int64     `json:"folders_quota_messages,omitempty"`
 }
 
 type accountRecord struct {
@@ -183,7 +187,8 @@ func bumpVersions(t kv.Txn, domains bool) error {
 
 func (r domainRecord) domain(name string) Domain {
 	return Domain{ID: r.ID, Name: name, Created: time.Unix(r.Created, 0).UTC(),
-		Quota: Quota{r.Bytes, r.Messages}}
+		Quota: Quota{r.Bytes, r.Messages}, Folders: r.Folders,
+		FoldersQuota: Quota{r.FoldersBytes, r.FoldersMessages}}
 }
 
 func (r accountRecord) account(id AccountID) Account {

@@ -35,10 +35,11 @@ func Default() Set {
 			PreAuthLine: 8 * KiB, PreAuthLiterals: 8 * KiB, PreAuthIdle: time.Minute,
 			PreAuthCommands: 5, Line: 64 * KiB, Literals: 256 * KiB, Quoted: 8 * KiB, Depth: 32,
 			Ranges: 10000, BadCommands: 10, AppendSize: 50 * MiB, AppendSum: 200 * MiB,
-			AppendMessages: 1000, AppendParts: 1000, Idle: 30 * time.Minute, WriteStall: time.Minute,
+			AppendMessages: 1000, CommandMessages: 1000000, AppendParts: 1000,
+			Idle: 30 * time.Minute, WriteStall: time.Minute,
 			SearchTime: 30 * time.Second, KeywordBytes: 100,
 			Contexts: 20, ContextMessages: 200000, Connections: 20000,
-			NotifyMailboxes: 5000, SearchMailboxes: 5000,
+			NotifyMailboxes: 5000, SearchMailboxes: 5000, FetchMemory: 64 * MiB,
 		},
 		POP3: POP3{
 			Line: 1024, PreAuthIdle: time.Minute, PreAuthCommands: 10, BadCommands: 10,
@@ -66,7 +67,8 @@ func Default() Set {
 			Recoverable: 14 * 24 * time.Hour, RecoverableBytes: 8 * GiB, ChangeLog: 100000, Expunged: 100000,
 			Mailboxes: 100000, Keywords: 1000, NameBytes: 1000, NameDepth: 32,
 			MetadataEntries: 100, MetadataValue: 64 * KiB, MetadataBytes: 4 * MiB,
-			Dedupe: 15 * time.Minute, Trace: 14 * 24 * time.Hour,
+			ACLEntries: 256,
+			Dedupe:     15 * time.Minute, Trace: 14 * 24 * time.Hour,
 		},
 		HTTP: HTTP{
 			ReadHeader: 5 * time.Second, Read: 30 * time.Second, Write: time.Minute,

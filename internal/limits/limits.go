@@ -124,6 +124,7 @@ type IMAP struct {
 	AppendSize      int64         `toml:"append_size" cap:"209715200" why:"one message"`
 	AppendSum       int64         `toml:"append_sum" cap:"1073741824" why:"all messages of one MULTIAPPEND"`
 	AppendMessages  int           `toml:"append_messages" cap:"10000" why:"of one MULTIAPPEND: each holds its last bytes until all are there"`
+	CommandMessages int           `toml:"command_messages" cap:"100000000" why:"RFC 9738 §3: of one STORE, COPY, MOVE; at least 1000"`
 	AppendParts     int           `toml:"append_parts" cap:"10000" why:"of one CATENATE: each is looked up"`
 	Idle            time.Duration `toml:"idle" cap:"24h" why:"RFC 9051 §5.4: at least 30 minutes"`
 	WriteStall      time.Duration `toml:"write_stall" cap:"30m" why:"a client that stopped reading"`
@@ -133,6 +134,7 @@ type IMAP struct {
 	ContextMessages int           `toml:"context_messages" cap:"10000000" why:"messages in them, if sorted: 4 bytes each"`
 	SearchMailboxes int           `toml:"search_mailboxes" cap:"100000" why:"RFC 7377 §2.4: of one ESEARCH"`
 	NotifyMailboxes int           `toml:"notify_mailboxes" cap:"100000" why:"of an account that NOTIFY watches"`
+	FetchMemory     int64         `toml:"fetch_memory" cap:"17179869184" why:"of all sessions: replies made ready at full speed, 1 MiB each"`
 	Connections     int           `toml:"connections" cap:"1000000" why:"per listener; an idle one takes some 25 KiB"`
 }
 
@@ -210,13 +212,14 @@ type Storage struct {
 	RecoverableBytes int64         `toml:"recoverable_bytes" cap:"1099511627776" why:"deleted mail per account beside the quota; the oldest goes first"`
 	ChangeLog        int           `toml:"change_log" cap:"10000000" why:"transactions kept per account"`
 	Expunged         int           `toml:"expunged" cap:"10000000" why:"UIDs kept per mailbox for QRESYNC"`
-	Mailboxes        int           `toml:"mailboxes" cap:"1000000" why:"per account"`
+	Mailboxes        int           `toml:"mailboxes" cap:"1000000" why:"per account; as many subscriptions"`
 	Keywords         int           `toml:"keywords" cap:"100000" why:"different ones per account"`
 	NameBytes        int           `toml:"mailbox_name_bytes" cap:"4096" why:"full name"`
 	NameDepth        int           `toml:"mailbox_depth" cap:"100" why:"levels of a name"`
 	MetadataEntries  int           `toml:"metadata_entries" cap:"10000" why:"annotations of one mailbox, of an account itself, of a domain; RFC 5464 §4.1: at least 10"`
 	MetadataValue    int           `toml:"metadata_value" cap:"1048576" why:"one annotation; RFC 5464 §4.1: at least 1,024"`
 	MetadataBytes    int64         `toml:"metadata_bytes" cap:"67108864" why:"all annotations of an account with its mailboxes, or of a domain"`
+	ACLEntries       int           `toml:"acl_entries" cap:"10000" why:"people that one mailbox is shared with"`
 	Dedupe           time.Duration `toml:"dedupe" cap:"24h" why:"a repetition after a lost 250, RFC 1047"`
 	Trace            time.Duration `toml:"trace" cap:"8760h" why:"message timelines are kept"`
 }

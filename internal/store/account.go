@@ -13,6 +13,7 @@ import (
 type Account struct {
 	s  *Store
 	id AccountID
+	as *Person // nil: the owner
 }
 
 // Account returns the handle of account id, whether or not it exists. The first View or Update of
@@ -47,7 +48,7 @@ func (a *Account) view(ctx context.Context, scope kv.Scope, fn func(*Tx) error) 
 			}
 			return fn(tx)
 		})
-		if !errors.Is(err, errUnprovisioned) {
+		if !errors.Is(err, errUnprovisioned) || a.as != nil {
 			return err
 		}
 		if err := a.Update(ctx, func(*Tx) error { return nil }); err != nil {
@@ -82,7 +83,7 @@ func (a *Account) update(ctx context.Context, refused bool, fn func(*Tx) error) 
 		defer tx.end()
 		tx.grantRefused = refused
 		err := tx.begin()
-		if errors.Is(err, errUnprovisioned) {
+		if errors.Is(err, errUnprovisioned) && a.as == nil {
 			err = tx.provision()
 		}
 		if err != nil {
@@ -191,6 +192,9 @@ const removeStep = 500
 // be used again. Interrupted, it may be called again; meanwhile the account cannot be opened.
 func (s *Store) Remove(ctx context.Context, id AccountID) error {
 	a, ctx := s.Account(id), kv.Freeing(ctx)
+	if err := s.leaveShares(ctx, id); err != nil {
+		return err
+	}
 	if err := s.SetDomain(ctx, id, ""); err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}

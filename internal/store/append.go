@@ -46,6 +46,13 @@ func (tx *Tx) Append(o AppendOptions) (Appended, error) {
 	if len(o.Mailboxes) == 0 || o.Body == nil || o.Message == nil {
 		return Appended{}, errors.New("append: mailbox, body and message are needed")
 	}
+	own := false
+	if tx.as != nil {
+		var err error
+		if own, err = tx.appendAs(&o); err != nil {
+			return Appended{}, err
+		}
+	}
 	tx.calls++
 	if done, err := tx.duplicate(o.DedupeKey); err != nil || done.Duplicate {
 		return done, err
@@ -92,6 +99,11 @@ func (tx *Tx) Append(o AppendOptions) (Appended, error) {
 			return Appended{}, err
 		}
 		done.Entries = append(done.Entries, p.entry())
+		if own {
+			if err := tx.markOwn(m, []UID{p.UID}, true); err != nil {
+				return Appended{}, err
+			}
+		}
 	}
 	if err := tx.writeState(id, &tx.st); err != nil {
 		return Appended{}, err
@@ -132,8 +144,8 @@ func (tx *Tx) storeEmail(ref blob.Ref, received time.Time, m *message.Message) (
 	if err := tx.set(tx.appendEmail(tx.value[:0], thread, ref, received, m)); err != nil {
 		return 0, 0, err
 	}
-	if m.OpenEnd {
-		err = tx.noteEnd(id, true)
+	if f := lineFormOf(m); f != (LineForm{}) {
+		err = tx.noteForm(id, f)
 	}
 	return id, thread, err
 }

@@ -16,13 +16,14 @@ var ErrBodyDamaged = blob.ErrDamaged
 // in memory. It is how doors write messages without knowing where bytes are kept. It is for one
 // goroutine.
 type Body struct {
-	w *blob.Writer
-	p *message.Parser
+	ctx context.Context
+	w   *blob.Writer
+	p   *message.Parser
 }
 
 // NewBody begins a message. Finish or Abort must end it; ctx bounds the writes to the database.
 func (s *Store) NewBody(ctx context.Context) *Body {
-	return &Body{w: s.blobs.Create(ctx), p: message.NewParser(s.message)}
+	return &Body{ctx: ctx, w: s.blobs.Create(ctx), p: message.NewParser(s.message)}
 }
 
 // Write implements io.Writer. Errors are the blob store's, ErrFull among them, and stay.
@@ -41,11 +42,24 @@ func (b *Body) Finish() (*blob.Pending, *message.Message, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("store message: %w", err)
 	}
-	return pending, b.p.Finish(), nil
+	m := b.p.Finish()
+	if m.EightBitHeader {
+		r := pending.Open(b.ctx)
+		err = measure(m, r)
+		_ = r.Close()
+	}
+	if err != nil {
+		pending.Discard()
+		return nil, nil, fmt.Errorf("measure message: %w", err)
+	}
+	return pending, m, nil
 }
 
 // Abort throws the message away; after Finish it does nothing.
 func (b *Body) Abort() { b.w.Abort() }
+
+// BodyRef names the bytes of a stored message.
+type BodyRef = blob.Ref
 
 // OpenBody returns a reader of a message's bytes that holds no snapshot: it reads each chunk by
 // itself, for as long as a slow client takes. A message that is removed meanwhile stays readable

@@ -45,7 +45,7 @@ func (tx *Tx) Changes(since ModSeq, max int) (Changes, error) {
 	if since < tx.row.LogFloor {
 		return Changes{}, fmt.Errorf("changes since %d: %w", since, ErrTooOld)
 	}
-	var s summary
+	s := summary{tx: tx}
 	to, more := tx.row.ModSeq, false
 	next := since + 1
 	err := tx.r.Scan(kv.Range{
@@ -78,11 +78,36 @@ func (tx *Tx) Changes(since ModSeq, max int) (Changes, error) {
 	if err != nil {
 		return Changes{}, wrap(err, "read changes")
 	}
-	return s.changes(since, to, more), nil
+	c := s.changes(since, to, more)
+	return c, tx.changesTo(&c)
+}
+
+// changesTo leaves of changes what the transaction's person may know of.
+func (tx *Tx) changesTo(c *Changes) error {
+	if tx.as == nil || tx.as.all {
+		return nil
+	}
+	c.Emails, c.Threads = ChangeSet[EmailID]{}, ChangeSet[ThreadID]{}
+	var failed error
+	hidden := func(want Rights) func(MailboxID) bool {
+		return func(id MailboxID) bool {
+			have, err := tx.rightsTo(id)
+			if err != nil && !lost(err) {
+				failed = err
+			}
+			return !have.Has(want)
+		}
+	}
+	m := &c.Mailboxes
+	m.Created = slices.DeleteFunc(m.Created, hidden(RightLookup))
+	m.Updated = slices.DeleteFunc(m.Updated, hidden(RightLookup))
+	c.Lists = slices.DeleteFunc(c.Lists, hidden(RightRead))
+	return failed
 }
 
 // summary joins change rows.
 type summary struct {
+	tx                         *Tx
 	mailboxes, emails, threads map[uint64]fate
 	lists                      map[uint64]fate
 }
@@ -104,7 +129,7 @@ func (s *summary) add(row *changeRow) {
 				note(s.mailboxes, id, kind)
 			}
 		}
-		if m.What&mailboxList != 0 {
+		if m.What&mailboxList != 0 || s.tx.as != nil && m.What&mailboxOwnSeen != 0 {
 			s.lists[id] = fate{true, true}
 		}
 		if m.What&mailboxDestroyed != 0 {

@@ -49,7 +49,7 @@ func (s *Store) Check(ctx context.Context, o CheckOptions, report func(Finding))
 		do   func() error
 	}{
 		{"references to bodies", c.links}, {"unreferenced bodies", c.leaks}, {"domains", c.domains},
-		{"annotations of domains", c.domainAnnotations},
+		{"annotations of domains", c.domainAnnotations}, {"shares", c.shares},
 	} {
 		if err := c.bear(step.what, step.do()); err != nil {
 			return wrap(err, "check "+step.what)
@@ -177,7 +177,7 @@ func (c *checker) account(id AccountID) error {
 		}
 		for _, step := range []func() error{
 			c.keywords, c.mailboxes, c.names, c.lists, c.emailRows, c.stateRows, c.claims,
-			c.threadRows, c.threadIndex, c.recoverables, c.log, c.expunged, c.annotations,
+			c.threadRows, c.threadIndex, c.recoverables, c.log, c.expunged, c.annotations, c.sharing,
 			c.rest, c.sums, c.index,
 		} {
 			if err := step(); err != nil {
@@ -254,10 +254,10 @@ func (c *checker) rest() error {
 		return nil
 	})
 	if err == nil {
-		err = c.openEnds()
+		err = c.lineForms()
 	}
 	for kind := 0; kind < 256 && err == nil; kind++ {
-		if _, known := kindNames[byte(kind)]; known && kind != kindDomain {
+		if _, known := kindNames[byte(kind)]; known && kind != kindDomain && kind != kindShare {
 			continue
 		}
 		r := kv.Prefix(appendKey(nil, c.id, byte(kind)))

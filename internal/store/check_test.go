@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -88,15 +89,15 @@ var damages = map[string]damage{
 	"recoverable row":   {"damaged", func(p *planter) { p.first(kindRecover, p.rubbish) }},
 	"no recoverable":    {"recoverable", func(p *planter) { p.first(kindRecover, p.remove) }},
 	"recoverable lives": {"recoverable", func(p *planter) { p.put(recoverKey(nil, 1, 5, 2), appendRecoverable(nil, 1, 1)) }},
-	"open end of an email that has none": {"open-end", func(p *planter) {
-		p.put(openEndKey(nil, 1, 2), []byte{version1})
+	"line form of an email that has none": {"line-form", func(p *planter) {
+		p.put(lineFormKey(nil, 1, 2), []byte{version1})
 	}},
-	"open end of nobody": {"open-end", func(p *planter) {
-		p.put(openEndKey(nil, 1, 900), []byte{version1})
+	"line form of nobody": {"line-form", func(p *planter) {
+		p.put(lineFormKey(nil, 1, 900), []byte{version1})
 	}},
-	"open end row": {"damaged", func(p *planter) {
-		p.put(openEndKey(nil, 1, 2), []byte{version1})
-		p.rubbish(openEndKey(nil, 1, 2))
+	"line form row": {"damaged", func(p *planter) {
+		p.put(lineFormKey(nil, 1, 2), []byte{version1})
+		p.rubbish(lineFormKey(nil, 1, 2))
 	}},
 	"subscription":    {"damaged", func(p *planter) { p.first(kindSubscribe, p.rubbish) }},
 	"dedupe row":      {"damaged", func(p *planter) { p.rubbish(dedupeKey(nil, 1, []byte("k"))) }},
@@ -244,11 +245,18 @@ var damages = map[string]damage{
 	}},
 }
 
+// allDamages are damages with those of other files.
+func allDamages() map[string]damage {
+	all := maps.Clone(damages)
+	maps.Copy(all, sharingDamages)
+	return all
+}
+
 // TestCheckFinds plants damage of every kind into a small account, and wants it found and called by
 // its name, and everything else still served.
 func TestCheckFinds(t *testing.T) {
 	t.Parallel()
-	for name, d := range damages {
+	for name, d := range allDamages() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := furnished(t)
@@ -303,6 +311,7 @@ func furnished(t *testing.T) *house {
 	h.expunge(1, 4)
 	h.annotate(0, "/private/comment", "of the account")
 	h.annotate(1, "/shared/comment", "of INBOX")
+	h.furnishSharing()
 	h.must(h.store.UpdateDomainAnnotations(ctx, "example.test", func(a *Annotations) error {
 		return a.Set([]AnnotationChange{{"/shared/comment", []byte("of the domain")}})
 	}))

@@ -161,8 +161,8 @@ func (c *checker) body(where string, e *Email, row []byte) error {
 		c.hurt.emails[e.ID] = true
 		c.find("structure", where, true, "%v", err)
 	}
-	if err == nil {
-		if err := c.openEnd(where, e.ID, parsed.OpenEnd); err != nil {
+	if err == nil && !c.o.Deep {
+		if err := c.lineForm(where, e.ID, lineFormOf(parsed), false); err != nil {
 			return err
 		}
 	}
@@ -184,8 +184,9 @@ func (c *checker) body(where string, e *Email, row []byte) error {
 		c.hurt.emails[e.ID] = true
 		c.find("structure", where, true,
 			"its envelope, structure or preview is not what its body gives")
+		return nil
 	}
-	return nil
+	return c.lineForm(where, e.ID, lineFormOf(fresh), true)
 }
 
 // parse reads an email's body from end to end and makes its parse again.
@@ -196,7 +197,8 @@ func (tx *Tx) parse(e *Email) (*message.Message, error) {
 	if _, err := r.WriteTo(p); err != nil {
 		return nil, err
 	}
-	return p.Finish(), nil
+	m := p.Finish()
+	return m, measure(m, r)
 }
 
 // stateRows looks for state rows without email.

@@ -48,7 +48,7 @@ func (c *checker) mailboxes() error {
 				"the account gives it role %d, it has none or another", r.Role)
 		}
 	}
-	if row.role(RoleInbox) == 0 {
+	if row.role(RoleInbox) == 0 && !row.Folders {
 		c.find("role", "account row", true, "no mailbox is INBOX")
 	}
 	return err

@@ -17,6 +17,9 @@ type UIDPair struct{ From, To UID }
 // in the order of UIDs; UIDs that are not in the mailbox are left out. Errors: ErrNotFound,
 // ErrOverQuota (for new emails), ErrDamaged: the caller gives the transaction up.
 func (tx *Tx) Copy(from MailboxID, uids []UID, to MailboxID) ([]UIDPair, error) {
+	if tx.as != nil {
+		return tx.copyAs(from, uids, to, false)
+	}
 	src, dst, list, err := tx.twoForWriting(from, to)
 	if err != nil {
 		return nil, err
@@ -123,11 +126,13 @@ func (tx *Tx) copyEmailRow(from, to EmailID, thread ThreadID) error {
 	if err != nil {
 		return err
 	}
-	switch open, err := tx.openEnd(from); {
+	switch form, err := tx.lineForm(from); {
+	case errors.Is(err, ErrDamaged):
+		// The copy is found to be without, as its original is.
 	case err != nil:
 		return err
-	case open:
-		if err := tx.noteEnd(to, true); err != nil {
+	case form != LineForm{}:
+		if err := tx.noteForm(to, form); err != nil {
 			return err
 		}
 	}
@@ -141,6 +146,9 @@ func (tx *Tx) copyEmailRow(from, to EmailID, thread ThreadID) error {
 // already is a copy made there, as Copy does. Entries whose email is damaged stay where they are.
 // The pairs are in the order of UIDs.
 func (tx *Tx) Move(from MailboxID, uids []UID, to MailboxID) ([]UIDPair, error) {
+	if tx.as != nil {
+		return tx.copyAs(from, uids, to, true)
+	}
 	src, dst, list, err := tx.twoForWriting(from, to)
 	if err != nil {
 		return nil, err
@@ -167,7 +175,7 @@ func (tx *Tx) Move(from MailboxID, uids []UID, to MailboxID) ([]UIDPair, error) 
 		}
 		pairs = append(pairs, UIDPair{uid, p.UID})
 	}
-	return pairs, nil
+	return pairs, tx.carryOwn(src, dst, pairs)
 }
 
 func (tx *Tx) moveEntry(src, dst *mailboxTx, e Entry, st *stateRow) (p place, err error) {
@@ -192,6 +200,9 @@ func (tx *Tx) moveEntry(src, dst *mailboxTx, e Entry, st *stateRow) (p place, er
 func (tx *Tx) SetMailboxes(id EmailID, to []MailboxID) error {
 	if tx.w == nil {
 		return ErrReadOnly
+	}
+	if err := tx.ownerOnly("mailboxes of an email"); err != nil {
+		return err
 	}
 	tx.calls++
 	st, err := tx.state(id)

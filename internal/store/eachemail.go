@@ -34,6 +34,9 @@ type rowID struct {
 // Rows are read in one pass as far as their order allows. For an entry whose row is damaged or
 // missing fn is called with a nil Email; the others are served. Stop from fn ends it early.
 func (tx *Tx) EachEmail(list *List, from, to int, fn func(Entry, *Email) error) error {
+	if err := tx.need(list.mailbox, RightRead); err != nil {
+		return err
+	}
 	from, to = max(from, 0), min(to, list.n)
 	few := to-from <= keepRows
 	for from < to {
@@ -41,7 +44,11 @@ func (tx *Tx) EachEmail(list *List, from, to int, fn func(Entry, *Email) error) 
 		skip := from - list.starts[c]
 		entries := list.chunks[c].entries[skip:]
 		entries = entries[:min(len(entries), to-from)]
-		err := tx.eachRow(entries, few, func(i int, e *Email) error { return fn(entries[i], e) })
+		err := tx.eachRow(entries, few, func(i int, e *Email) error {
+			entry := entries[i]
+			list.own.show(&entry)
+			return fn(entry, e)
+		})
 		if err != nil {
 			return stopped(err)
 		}
@@ -52,6 +59,13 @@ func (tx *Tx) EachEmail(list *List, from, to int, fn func(Entry, *Email) error) 
 
 // EachHit is EachEmail for some entries of any lists; fn has the index of the entry.
 func (tx *Tx) EachHit(entries []Entry, fn func(i int, e *Email) error) error {
+	if tx.as != nil {
+		for i := range entries {
+			if err := tx.needEmail(entries[i].Email); err != nil {
+				return err
+			}
+		}
+	}
 	return stopped(tx.eachRow(entries, len(entries) <= keepRows, fn))
 }
 

@@ -153,6 +153,9 @@ func (e *Email) Structure() (*message.Message, error) {
 // Email returns an email, with its State, also when it is recoverable. ErrNotFound when there is
 // none, ErrDamaged when its row is.
 func (tx *Tx) Email(id EmailID) (*Email, error) {
+	if err := tx.needEmail(id); err != nil {
+		return nil, err
+	}
 	e := new(Email)
 	if err := tx.email(id, e); err != nil {
 		return nil, err
@@ -176,6 +179,11 @@ func (tx *Tx) State(id EmailID) (*State, error) {
 	row, err := tx.state(id)
 	if err != nil {
 		return nil, err
+	}
+	if tx.as != nil {
+		if row, err = tx.stateTo(id, row); err != nil {
+			return nil, err
+		}
 	}
 	words, err := tx.Keywords()
 	if err != nil {
@@ -212,6 +220,9 @@ func (tx *Tx) state(id EmailID) (*stateRow, error) {
 // ExtraKeywords returns the keywords of an email that have no bit in Flags: those of an entry with
 // MoreKeywords.
 func (tx *Tx) ExtraKeywords(id EmailID) ([]string, error) {
+	if err := tx.needEmail(id); err != nil {
+		return nil, err
+	}
 	row, err := tx.state(id)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,9 @@ import (
 // to choose. It returns the UIDs that were there, in ascending order. An email that leaves its last
 // mailbox counts no longer against the quota, and can be recovered for limits.Storage.Recoverable.
 func (tx *Tx) Expunge(id MailboxID, uids []UID) ([]UID, error) {
+	if err := tx.need(id, RightExpunge); err != nil {
+		return nil, err
+	}
 	m, list, err := tx.forWriting(id)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,10 @@ type FlagChange struct {
 	// them as refused (RFC 7162 §3.1.3).
 	Conditional    bool
 	UnchangedSince ModSeq
+
+	// What is not the person's to change stays: these bits, and with keepMore the keywords without.
+	keep     Flags
+	keepMore bool
 }
 
 // SetFlags changes flags and keywords of entries of a mailbox. It returns the entries that are now
@@ -57,6 +61,9 @@ type FlagChange struct {
 // email. An entry whose email is damaged is left as it is.
 func (tx *Tx) SetFlags(id MailboxID, uids []UID, c FlagChange) (
 	changed []Entry, refused []UID, err error) {
+	if tx.as != nil {
+		return tx.setFlagsAs(id, uids, c)
+	}
 	m, list, err := tx.forWriting(id)
 	if err != nil {
 		return nil, nil, err
@@ -131,7 +138,11 @@ func (c *FlagChange) apply(st *stateRow, words keywordSet) (Flags, []uint32) {
 		})
 		return st.Flags &^ own, more
 	default:
-		return own, slices.Clone(words.more) // the state row's memory is reused
+		more := words.more
+		if c.keepMore {
+			more = st.More
+		}
+		return own&^c.keep | st.Flags&c.keep, slices.Clone(more) // the state row's memory is reused
 	}
 }
 
@@ -148,6 +159,9 @@ func union(a, b []uint32) []uint32 {
 // deleted returns what the change makes of the entry's own flag.
 func (c *FlagChange) deleted(was Flags) Flags {
 	f := c.Flags & Deleted
+	if c.keep&Deleted != 0 {
+		return was & Deleted
+	}
 	switch c.Mode {
 	case AddFlags:
 		return was&Deleted | f

@@ -16,11 +16,14 @@ import (
 //	's' account:8 'd' key:1-255                deliveries not acknowledged  dedupe.go
 //	's' account:8 'e' email:8                  email row, never changed     rowemail.go
 //	's' account:8 'f' email:8                  state row of an email        rowstate.go
-//	's' account:8 'g' email:8                  no line end at the end       openend.go
+//	's' account:8 'g' email:8                  not sent as it lies there    lineform.go
+//	's' account:8 'h' mailbox:4                rights of others             acl.go
 //	's' account:8 'i' hash:8                   thread of a message id       thread.go
 //	's' account:8 'l' mailbox:4 first:4 slot:4 hot list                     segment.go
 //	's' account:8 'm' mailbox:4                mailbox row                  rowmailbox.go
 //	's' account:8 'n' parent:4 leaf            mailbox by name              rowmailbox.go
+//	's' account:8 'o' mailbox:4 person:8       head of a person's own \Seen ownseenrow.go
+//	's' account:8 'o' mailbox:4 person:8 no:4  own \Seen of 4,096 UIDs
 //	's' account:8 'p'                          head of all annotations      metadatarow.go
 //	's' account:8 'p' mailbox:4 name           annotation (mailbox 0: of the account)
 //	's' account:8 'r' removed:8 email:8        recoverable emails by time   recover.go
@@ -31,6 +34,8 @@ import (
 //	's' 0:8       'p' domain 0 1 name          annotation of a domain
 //	's' 0:8       'q' domain 0 1               domain quota                 domain.go
 //	's' 0:8       'q' domain 0 1 account:8     member of a domain           domain.go
+//	's' 0:8       'w' 0 person:8 owner:8       owner shares with a person   share.go
+//	's' 0:8       'w' 1 domain 0 1 owner:8     owner shares with a domain
 //
 // A value is a version byte, the fields, and the CRC-32C of key, version and fields in 4 bytes,
 // little endian. Fields are, unless said otherwise, unsigned varints (encoding/binary); "signed"
@@ -46,24 +51,28 @@ const (
 	kindDedupe    = 'd'
 	kindEmail     = 'e'
 	kindState     = 'f'
-	kindOpenEnd   = 'g'
+	kindLineForm  = 'g'
+	kindACL       = 'h'
 	kindThreadOf  = 'i'
 	kindList      = 'l'
 	kindMailbox   = 'm'
 	kindName      = 'n'
+	kindOwnSeen   = 'o'
 	kindMetadata  = 'p'
 	kindDomain    = 'q'
 	kindRecover   = 'r'
 	kindSubscribe = 's'
 	kindThread    = 't'
 	kindVanished  = 'v'
+	kindShare     = 'w'
 )
 
 var kindNames = map[byte]string{
 	kindAccount: "account", kindKeywords: "keywords", kindChange: "change", kindDedupe: "dedupe",
 	kindEmail: "email", kindState: "state of email", kindThreadOf: "thread index",
 	kindList: "list of mailbox", kindMailbox: "mailbox", kindName: "name in mailbox",
-	kindOpenEnd: "open end of email", kindMetadata: "annotation",
+	kindLineForm: "line form of email", kindMetadata: "annotation", kindACL: "rights to mailbox",
+	kindOwnSeen: "own \\Seen in mailbox", kindShare: "share",
 	kindDomain: "domain", kindRecover: "recoverable email", kindSubscribe: "subscription",
 	kindThread: "thread", kindVanished: "expunged of mailbox",
 }
@@ -143,7 +152,8 @@ func describeKey(key []byte) string {
 		name = fmt.Sprintf("row %q", kind)
 	}
 	switch kind {
-	case kindName, kindSubscribe, kindDedupe, kindDomain, kindThreadOf, kindMetadata:
+	case kindName, kindSubscribe, kindDedupe, kindDomain, kindThreadOf, kindMetadata, kindOwnSeen,
+		kindShare:
 		return fmt.Sprintf("%s of account %d (key %x)", name, id, key)
 	}
 	for ; len(rest) >= 8 && kind != kindList; rest = rest[8:] {

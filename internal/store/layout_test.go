@@ -11,6 +11,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"tram/internal/blob"
+	"tram/internal/kv"
 	"tram/internal/limits"
 	"tram/internal/message"
 )
@@ -157,6 +158,51 @@ var rows = []struct {
 	}, func(key, value []byte) ([]byte, error) {
 		d, err := decodeDomain(key, value)
 		return d.append(nil), err
+	}},
+	{"rights", aclKey(nil, 7, 3), func() []byte {
+		return (&aclRow{"example.test", []ACLEntry{{Anyone, RightLookup}, {9, AllRights}}}).append(nil)
+	}, func(key, value []byte) ([]byte, error) {
+		a, err := decodeACL(key, value)
+		if err != nil {
+			return nil, err
+		}
+		return a.append(nil), nil
+	}},
+	{"own seen", ownBlockKey(nil, 7, 3, 9, 2), func() []byte {
+		b := seenBlock{number: 2, runs: []seenRun{
+			{UIDRange{2 * ownBlock, 2*ownBlock + 9}, 70, true}, {UIDRange{2*ownBlock + 12, 3*ownBlock - 1}, 69, false},
+		}}
+		return b.append(nil)
+	}, func(key, value []byte) ([]byte, error) {
+		b, err := decodeOwnBlock(key, value, 2)
+		if err != nil {
+			return nil, err
+		}
+		return b.append(nil), nil
+	}},
+	{"head of own seen", ownHeadKey(nil, 7, 3, 9), func() []byte { return appendOwnHead(nil, 1<<40) },
+		func(key, value []byte) ([]byte, error) {
+			at, err := decodeOwnHead(key, value)
+			return appendOwnHead(nil, at), err
+		}},
+	{"share", kv.AppendUint64(shareKey(9, ""), 7), func() []byte { return appendShare(nil, epoch) },
+		func(key, value []byte) ([]byte, error) {
+			noted, err := decodeShare(key, value)
+			return appendShare(nil, noted), err
+		}},
+	{"shared mailbox", key32(nil, 7, kindMailbox, 4), func() []byte {
+		m := mailboxRow{Leaf: "Team", UIDNext: 1, Sharing: sharingACL | sharingSeen}
+		return m.append(nil)
+	}, func(key, value []byte) ([]byte, error) {
+		m, err := decodeMailbox(4, key, value)
+		return m.append(nil), err
+	}},
+	{"shared folders", appendKey(nil, 8, kindAccount), func() []byte {
+		a := accountRow{ModSeq: 7, NextMailbox: 1, NextEmail: 1, NextThread: 1, Domain: "example.test", Folders: true}
+		return a.append(nil)
+	}, func(key, value []byte) ([]byte, error) {
+		a, err := decodeAccount(key, value)
+		return a.append(nil), err
 	}},
 	{"grant", memberKey("example.test", 7), func() []byte { return grant{1, 2, 3}.append(nil) },
 		func(key, value []byte) ([]byte, error) {

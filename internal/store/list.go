@@ -27,6 +27,8 @@ type List struct {
 	chunks []*chunk
 	starts []int // starts[i] is the index of the first entry of chunks[i]
 	n      int
+	// own is what the person has seen whom the list is shown to, who is not the mailbox's owner.
+	own *ownSeen
 	// rebuilt says that damaged rows were made up for, see loader.rebuild.
 	rebuilt bool
 }
@@ -61,7 +63,9 @@ func (l *List) UIDNext() UID { return l.uidNext }
 // At returns the entry with index i, from 0 to Len()-1: its message sequence number is i+1.
 func (l *List) At(i int) Entry {
 	c := l.chunkAt(i)
-	return l.chunks[c].entries[i-l.starts[c]]
+	e := l.chunks[c].entries[i-l.starts[c]]
+	l.own.show(&e)
+	return e
 }
 
 // chunkAt returns the chunk that has the entry with index i.
@@ -106,8 +110,12 @@ func (l *List) get(uid UID) *Entry {
 	return nil
 }
 
-// Entries iterates over the entries with index from up to and without to. They must not be changed.
+// Entries iterates over the entries with index from up to and without to. They must not be changed, and
+// are valid until the next.
 func (l *List) Entries(from, to int) iter.Seq2[int, *Entry] {
+	if l.own != nil {
+		return l.some(from, to, func(*chunk) bool { return true }, func(*Entry) bool { return true })
+	}
 	return func(yield func(int, *Entry) bool) {
 		from, to := max(from, 0), min(to, l.n)
 		if from >= to {
@@ -128,14 +136,16 @@ func (l *List) Entries(from, to int) iter.Seq2[int, *Entry] {
 // Changed is Entries for those that came or changed after a ModSeq. Its cost follows the segments of
 // the list and what changed, not the length of the list.
 func (l *List) Changed(since ModSeq, from, to int) iter.Seq2[int, *Entry] {
-	return l.some(from, to, func(c *chunk) bool { return c.newest > since },
-		func(e *Entry) bool { return e.ModSeq > since })
+	return l.some(from, to, func(c *chunk) bool {
+		return c.newest > since || l.own != nil && l.own.newest(c.first, c.last()) > since
+	}, func(e *Entry) bool { return e.ModSeq > since })
 }
 
 // Flagged is Entries for those that have any of some flags, at the cost of Changed.
 func (l *List) Flagged(any Flags) iter.Seq2[int, *Entry] {
-	return l.some(0, l.n, func(c *chunk) bool { return c.flags&any != 0 },
-		func(e *Entry) bool { return e.Flags&any != 0 })
+	return l.some(0, l.n, func(c *chunk) bool {
+		return c.flags&any != 0 || any&Seen != 0 && l.own != nil && l.own.newest(c.first, c.last()) > 0
+	}, func(e *Entry) bool { return e.Flags&any != 0 })
 }
 
 // some is Entries without the chunks and the entries that are not wanted.
@@ -146,13 +156,23 @@ func (l *List) some(from, to int, inChunk func(*chunk) bool, want func(*Entry) b
 		if from >= to {
 			return
 		}
+		var own *Entry
+		if l.own != nil {
+			own = new(Entry)
+		}
 		for c := l.chunkAt(from); c < len(l.chunks) && l.starts[c] < to; c++ {
 			if !inChunk(l.chunks[c]) {
 				continue
 			}
 			entries, start := l.chunks[c].entries, l.starts[c]
 			for k := max(from-start, 0); k < min(len(entries), to-start); k++ {
-				if want(&entries[k]) && !yield(start+k, &entries[k]) {
+				e := &entries[k]
+				if own != nil {
+					*own = *e
+					l.own.show(own)
+					e = own
+				}
+				if want(e) && !yield(start+k, e) {
 					return
 				}
 			}
@@ -215,7 +235,7 @@ func (l *List) Delta(old *List) Delta {
 	}
 	a, b := cursor{l: old}, cursor{l: l}
 	for {
-		for a.whole() && b.whole() && a.chunk() == b.chunk() {
+		for a.whole() && b.whole() && a.chunk() == b.chunk() && a.l.alike(b.l, a.chunk()) {
 			a.c++
 			b.c++
 		}
@@ -239,10 +259,16 @@ func (l *List) Delta(old *List) Delta {
 	}
 }
 
+// alike reports whether two lists show a chunk that they share as the same.
+func (l *List) alike(other *List, c *chunk) bool {
+	return l.own == other.own || l.own.same(other.own, c.first, c.last())
+}
+
 // cursor walks over a list.
 type cursor struct {
 	l    *List
 	c, i int
+	own  Entry // the one it stands at, as a person sees it who is not the owner
 }
 
 func (c *cursor) chunk() *chunk { return c.l.chunks[c.c] }
@@ -254,7 +280,13 @@ func (c *cursor) entry() *Entry {
 	if c.c >= len(c.l.chunks) {
 		return nil
 	}
-	return &c.chunk().entries[c.i]
+	e := &c.chunk().entries[c.i]
+	if c.l.own != nil {
+		c.own = *e
+		c.l.own.show(&c.own)
+		return &c.own
+	}
+	return e
 }
 
 func (c *cursor) next() {

@@ -51,6 +51,10 @@ type Mailbox struct {
 	// (RFC 7162 §3.1.2). At least 1.
 	HighestModSeq ModSeq
 	Created       time.Time
+	// Rights are those of the person whose transaction it is: the owner has all. Without RightRead
+	// there are no counts.
+	Rights Rights
+	Shared bool // others than the owner have rights
 }
 
 // CreateOptions are the optional parts of Tx.CreateMailbox.
@@ -61,7 +65,7 @@ type CreateOptions struct {
 
 // Mailbox returns the mailbox with an identifier.
 func (tx *Tx) Mailbox(id MailboxID) (*Mailbox, error) {
-	m, err := tx.mailbox(id)
+	m, err := tx.known(id)
 	if err != nil {
 		return nil, err
 	}
@@ -71,15 +75,21 @@ func (tx *Tx) Mailbox(id MailboxID) (*Mailbox, error) {
 // Counts returns the mailbox without Name, Subscribed and HasChildren, which lie elsewhere: it reads
 // less than Mailbox.
 func (tx *Tx) Counts(id MailboxID) (*Mailbox, error) {
-	m, err := tx.mailbox(id)
+	m, err := tx.allowed(id, RightRead)
 	if err != nil {
 		return nil, err
+	}
+	if tx.as != nil {
+		return tx.countsTo(m)
 	}
 	out := m.row.mailbox()
 	return &out, nil
 }
 
 func (tx *Tx) export(m *mailboxTx) (*Mailbox, error) {
+	if tx.as != nil {
+		return tx.exportTo(m)
+	}
 	out := m.row.mailbox()
 	var err error
 	if out.Name, _, err = tx.fullName(m); err != nil {
@@ -133,12 +143,12 @@ func (tx *Tx) named(name string) (*mailboxTx, error) {
 	if found < len(levels) {
 		return nil, fmt.Errorf("mailbox %q: %w", name, ErrNotFound)
 	}
-	return tx.mailbox(id)
+	return tx.known(id)
 }
 
-// MailboxByRole returns the mailbox with a role.
+// MailboxByRole returns the mailbox with a role. Roles are the owner's.
 func (tx *Tx) MailboxByRole(r Role) (*Mailbox, error) {
-	id := tx.row.role(r)
+	id := tx.RoleMailbox(r)
 	if id == 0 {
 		return nil, fmt.Errorf("mailbox with role %d: %w", r, ErrNotFound)
 	}
@@ -147,10 +157,18 @@ func (tx *Tx) MailboxByRole(r Role) (*Mailbox, error) {
 
 // RoleMailbox returns the identifier of the mailbox with a role, 0 when there is none. It reads
 // nothing.
-func (tx *Tx) RoleMailbox(r Role) MailboxID { return tx.row.role(r) }
+func (tx *Tx) RoleMailbox(r Role) MailboxID {
+	if tx.as != nil {
+		return 0
+	}
+	return tx.row.role(r)
+}
 
 // Mailboxes returns all mailboxes: INBOX first, each before its children, siblings by name.
 func (tx *Tx) Mailboxes() ([]*Mailbox, error) {
+	if tx.as != nil {
+		return tx.visibleMailboxes()
+	}
 	rows, err := tx.mailboxRows()
 	if err != nil {
 		return nil, err
@@ -230,107 +248,6 @@ func nameInTree(rows []mailboxRow, byID map[MailboxID]*Mailbox, row *mailboxRow,
 	return m.Name
 }
 
-// eachPage is how many names EachMailbox reads at once.
-const eachPage = 256
-
-// EachMailbox calls fn for each mailbox in the order of Mailboxes, with memory for a page of each
-// level only. Stop from fn ends it early.
-func (tx *Tx) EachMailbox(fn func(*Mailbox) error) error {
-	if id := tx.row.role(RoleInbox); id != 0 {
-		if err := tx.eachBelow(id, inbox, 1, fn); err != nil {
-			return stopped(err)
-		}
-	}
-	return stopped(tx.eachChild(0, "", 1, fn))
-}
-
-func stopped(err error) error {
-	if err == Stop { //nolint:errorlint // only the value itself is the signal
-		return nil
-	}
-	return err
-}
-
-// eachBelow calls fn for a mailbox and what is below it.
-func (tx *Tx) eachBelow(id MailboxID, name string, depth int, fn func(*Mailbox) error) error {
-	row, err := tx.peek(id)
-	if err != nil {
-		tx.s.log.Error("mailbox cannot be read", "err", err)
-		return nil
-	}
-	m := row.mailbox()
-	m.Name = name
-	if m.Subscribed, err = tx.subscribed(name); err != nil {
-		return err
-	}
-	if m.HasChildren, err = tx.hasChildren(id); err != nil {
-		return err
-	}
-	if err := fn(&m); err != nil || !m.HasChildren || depth > maxDepth {
-		return err
-	}
-	return tx.eachChild(id, name+separator, depth+1, fn)
-}
-
-// peek reads a mailbox row without keeping it in the transaction.
-func (tx *Tx) peek(id MailboxID) (mailboxRow, error) {
-	if m := tx.mailboxes[id]; m != nil {
-		return m.row, nil
-	}
-	key := key32(nil, tx.id, kindMailbox, uint32(id))
-	value, err := tx.r.Get(key)
-	if err != nil {
-		return mailboxRow{}, wrap(err, "read mailbox")
-	}
-	return decodeMailbox(id, key, value)
-}
-
-func (tx *Tx) eachChild(parent MailboxID, prefix string, depth int,
-	fn func(*Mailbox) error) error {
-	return tx.eachChildFrom(parent, "", prefix, depth, fn)
-}
-
-// eachChildFrom is eachChild for the children from a name on.
-func (tx *Tx) eachChildFrom(parent MailboxID, from, prefix string, depth int,
-	fn func(*Mailbox) error) error {
-	type entry struct {
-		leaf string
-		id   MailboxID
-	}
-	page := make([]entry, 0, 8)
-	r := kv.Prefix(key32(nil, tx.id, kindName, uint32(parent)))
-	r.Limit = eachPage
-	skip := len(r.Start)
-	r.Start = append(r.Start, from...)
-	for {
-		page = page[:0]
-		err := tx.r.Scan(r, func(key, value []byte) error {
-			id, err := decodeName(key, value)
-			if err != nil {
-				tx.s.log.Error("mailbox name cannot be read", "err", err)
-			}
-			page = append(page, entry{string(key[skip:]), id})
-			return nil
-		})
-		if err != nil {
-			return wrap(err, "read mailbox names")
-		}
-		for _, e := range page {
-			if e.id == 0 || parent == 0 && e.leaf == inbox {
-				continue
-			}
-			if err := tx.eachBelow(e.id, prefix+e.leaf, depth, fn); err != nil {
-				return err
-			}
-		}
-		if len(page) < eachPage {
-			return nil
-		}
-		last := page[len(page)-1].leaf
-		r.Start = append(nameKey(nil, tx.id, parent, last), 0)
-	}
-}
-
 // CreateMailbox makes a mailbox, and the mailboxes above it that do not exist (RFC 9051 §6.3.4).
 // Errors: ErrExists for the name or the role, ErrInvalidName, ErrTooMany.
 func (tx *Tx) CreateMailbox(name string, o CreateOptions) (*Mailbox, error) {
@@ -341,6 +258,11 @@ func (tx *Tx) CreateMailbox(name string, o CreateOptions) (*Mailbox, error) {
 	parent, found, err := tx.walk(levels)
 	if err != nil {
 		return nil, err
+	}
+	if tx.as != nil {
+		if err := tx.createAs(levels, o); err != nil {
+			return nil, err
+		}
 	}
 	if found == len(levels) {
 		return nil, fmt.Errorf("create mailbox %q: %w", name, ErrExists)
@@ -385,6 +307,9 @@ func (tx *Tx) create(parent MailboxID, leaf string) (*mailboxTx, error) {
 		CreatedAt: modseq, ChangedAt: modseq, Highest: modseq,
 	}
 	m := tx.hold(&mailboxTx{base: row, row: row, isNew: true, dirty: true, what: mailboxCreated})
+	if err := tx.inherit(m); err != nil {
+		return nil, err
+	}
 	if err := tx.writeMailbox(m); err != nil {
 		return nil, err
 	}
@@ -444,6 +369,12 @@ func (tx *Tx) meta(m *mailboxTx) {
 // SetRole gives a mailbox a role, which the mailbox that has it loses; NoRole takes its role away.
 // INBOX keeps its own: ErrProtected.
 func (tx *Tx) SetRole(id MailboxID, r Role) error {
+	if _, err := tx.known(id); err != nil {
+		return err
+	}
+	if err := tx.ownerOnly("special use of a mailbox"); err != nil {
+		return err
+	}
 	m, err := tx.mailbox(id)
 	if err != nil {
 		return err
@@ -476,12 +407,15 @@ func (tx *Tx) SetRole(id MailboxID, r Role) error {
 // UID on they were: a read-write rev1 session does it when it selects, and shows those, and those
 // that come, as \Recent (RFC 3501 §2.3.2).
 func (tx *Tx) ClaimRecent(id MailboxID) (from UID, err error) {
-	m, err := tx.mailbox(id)
+	m, err := tx.allowed(id, RightRead)
 	if err != nil {
 		return 0, err
 	}
 	if tx.w == nil {
 		return 0, ErrReadOnly
+	}
+	if tx.as != nil {
+		return m.row.UIDNext, nil // they are the owner's to claim
 	}
 	from = m.row.RecentFrom
 	if m.row.RecentFrom != m.row.UIDNext {

@@ -15,7 +15,7 @@ func (tx *Tx) RenameMailbox(id MailboxID, name string) error {
 	if tx.w == nil {
 		return ErrReadOnly
 	}
-	m, err := tx.mailbox(id)
+	m, err := tx.allowed(id, RightDelete)
 	if err != nil {
 		return err
 	}
@@ -26,6 +26,11 @@ func (tx *Tx) RenameMailbox(id MailboxID, name string) error {
 	old, _, err := tx.fullName(m)
 	if err != nil {
 		return err
+	}
+	if tx.as != nil {
+		if err := tx.renameAs(id, levels); err != nil {
+			return err
+		}
 	}
 	name = strings.Join(levels, separator)
 	if name == old {
@@ -118,7 +123,7 @@ func (tx *Tx) DeleteMailbox(id MailboxID) error {
 	if tx.w == nil {
 		return ErrReadOnly
 	}
-	m, err := tx.mailbox(id)
+	m, err := tx.allowed(id, RightDelete)
 	if err != nil {
 		return err
 	}
@@ -133,7 +138,7 @@ func (tx *Tx) DeleteMailbox(id MailboxID) error {
 	if _, err := tx.change(); err != nil {
 		return err
 	}
-	list, err := tx.List(id)
+	list, err := tx.list(m)
 	if err != nil {
 		return err
 	}
@@ -158,6 +163,9 @@ func (tx *Tx) dropMailbox(m *mailboxTx) error {
 		if err := tx.w.DeleteRange(prefix, kv.PrefixEnd(prefix)); err != nil {
 			return err
 		}
+	}
+	if err := tx.dropSharing(m); err != nil {
+		return err
 	}
 	if err := tx.dropAnnotations(id); err != nil {
 		return err

@@ -139,8 +139,12 @@ func subscriptionKey(dst []byte, id AccountID, name string) []byte {
 }
 
 // Subscribe puts a name on the list of subscriptions, or takes it off. The name need not be that of
-// a mailbox, and stays on the list when its mailbox goes (RFC 9051 §6.3.7).
+// a mailbox, and stays on the list when its mailbox goes (RFC 9051 §6.3.7). Errors: ErrInvalidName,
+// ErrTooMany.
 func (tx *Tx) Subscribe(name string, on bool) error {
+	if err := tx.ownerOnly("subscriptions"); err != nil {
+		return err
+	}
 	levels, err := tx.s.splitName(name)
 	if err != nil {
 		return err
@@ -149,6 +153,11 @@ func (tx *Tx) Subscribe(name string, on bool) error {
 	is, err := tx.subscribed(name)
 	if err != nil || is == on {
 		return err
+	}
+	if on {
+		if err := tx.roomToSubscribe(); err != nil {
+			return err
+		}
 	}
 	if _, err := tx.change(); err != nil {
 		return err
@@ -169,6 +178,19 @@ func (tx *Tx) Subscribe(name string, on bool) error {
 	return tx.set(append(tx.value[:0], version1))
 }
 
+// roomToSubscribe returns ErrTooMany when there are as many subscriptions as there may be mailboxes. They
+// are counted, not known by a counter, as nobody has many; mailboxes come and go, but these stay.
+func (tx *Tx) roomToSubscribe() error {
+	n := 0
+	r := kv.Prefix(appendKey(nil, tx.id, kindSubscribe))
+	r.KeysOnly = true
+	err := tx.r.Scan(r, func(_, _ []byte) error { n++; return nil })
+	if err == nil && n >= tx.s.limits.Mailboxes {
+		return fmt.Errorf("subscribe: %d subscriptions exist: %w", n, ErrTooMany)
+	}
+	return wrap(err, "count subscriptions")
+}
+
 func (tx *Tx) subscribed(name string) (bool, error) {
 	tx.key = subscriptionKey(tx.key[:0], tx.id, name)
 	_, err := tx.r.Get(tx.key)
@@ -180,6 +202,9 @@ func (tx *Tx) subscribed(name string) (bool, error) {
 
 // Subscriptions returns the names that are subscribed to, in the order of Mailboxes.
 func (tx *Tx) Subscriptions() ([]string, error) {
+	if tx.as != nil {
+		return nil, nil // those are the owner's
+	}
 	var names []string
 	prefix := appendKey(nil, tx.id, kindSubscribe)
 	r := kv.Prefix(prefix)

@@ -8,6 +8,14 @@ func (tx *Tx) EachMailboxAfter(after string, fn func(*Mailbox) error) error {
 	if after == "" {
 		return tx.EachMailbox(fn)
 	}
+	if tx.as != nil {
+		return tx.eachVisible(func(m *Mailbox) error {
+			if compareNames(m.Name, after) <= 0 {
+				return nil
+			}
+			return fn(m)
+		})
+	}
 	levels := strings.Split(after, separator)
 	if levels[0] != inbox {
 		return stopped(tx.eachChildAfter(0, "", levels, 1, fn))

@@ -46,6 +46,9 @@ func (s *Store) Maintain(ctx context.Context) error {
 	if err := s.settleDomains(ctx); err != nil {
 		return err
 	}
+	if err := s.settleShares(ctx); err != nil {
+		return err
+	}
 	return wrap(failed, "maintain accounts")
 }
 
@@ -92,6 +95,9 @@ func (a *Account) maintainAll(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	if todo.guests, err = a.s.gone(ctx, todo.guests); err != nil {
+		return err
+	}
 	if todo.none() {
 		a.s.resting.lay(a.id, todo.rest)
 		return nil
@@ -131,6 +137,14 @@ func (a *Account) maintainAll(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
+	for _, id := range todo.marked {
+		if err := a.maintain(ctx, func(tx *Tx) error { return tx.pruneOwn(id) }); err != nil {
+			return err
+		}
+	}
+	if len(todo.guests) > 0 {
+		return a.forget(ctx, todo.guests)
+	}
 	return nil
 }
 
@@ -138,11 +152,14 @@ func (a *Account) maintainAll(ctx context.Context, now time.Time) error {
 type chores struct {
 	purge, dedupe, log bool
 	expunged, sparse   []MailboxID
-	rest               rest // when there is nothing
+	marked             []MailboxID        // where people have seen what is no more there
+	guests             map[AccountID]bool // who have something here; of those that are gone, at the end
+	rest               rest               // when there is nothing
 }
 
 func (c *chores) none() bool {
-	return !c.purge && !c.dedupe && !c.log && len(c.expunged) == 0 && len(c.sparse) == 0
+	return !c.purge && !c.dedupe && !c.log && len(c.expunged) == 0 && len(c.sparse) == 0 &&
+		len(c.marked) == 0 && len(c.guests) == 0
 }
 
 // dueAt notes that something falls due at t.
@@ -188,6 +205,7 @@ func (tx *Tx) chores(now time.Time) (c chores, err error) {
 	if err != nil {
 		return c, err
 	}
+	shared := false
 	for i := range rows {
 		m := &rows[i]
 		if m.Expunged > slackOf(tx.s.limits.Expunged) {
@@ -196,8 +214,19 @@ func (tx *Tx) chores(now time.Time) (c chores, err error) {
 		if m.Segments > 8 && m.Segments > 4*(m.Messages/segmentSize+1) {
 			c.sparse = append(c.sparse, m.ID)
 		}
+		if m.Sharing&sharingSeen != 0 {
+			if idle, err := tx.idleMarks(m.ID); err != nil {
+				return c, err
+			} else if idle {
+				c.marked = append(c.marked, m.ID)
+			}
+		}
+		shared = shared || m.Sharing != 0
 	}
-	return c, nil
+	if shared {
+		c.guests, err = tx.guests()
+	}
+	return c, err
 }
 
 // forgettable reports whether a dedupe row is acknowledged or expired, and else when it will be.

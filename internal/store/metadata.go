@@ -22,6 +22,10 @@ type Annotations struct {
 	root   []byte // key of the head row, prefix of all that it counts
 	prefix []byte // of the entries of this one
 	change func() (ModSeq, error)
+
+	// visitor says that the private ones are somebody else's, and fixed that the others are not to be
+	// changed.
+	visitor, fixed bool
 }
 
 // Annotation is one entry. A name is the same in all its cases; it is kept as it was set.
@@ -45,6 +49,9 @@ func (s *Store) MaxAnnotation() int { return s.limits.MetadataValue }
 
 // Annotations returns those of a mailbox; those of the account as a whole for id 0. ErrNotFound.
 func (tx *Tx) Annotations(id MailboxID) (*Annotations, error) {
+	if tx.as != nil {
+		return tx.annotationsTo(id)
+	}
 	if id != 0 {
 		if _, err := tx.mailbox(id); err != nil {
 			return nil, err
@@ -75,6 +82,11 @@ func (tx *Tx) EachAnnotation(fn func(id MailboxID, a Annotation) error) error {
 		id, name, err := kv.TakeUint32(key[len(root):])
 		if err != nil {
 			return nil // the head row
+		}
+		if tx.as != nil {
+			if ok, err := tx.annotationShows(MailboxID(id), string(name)); !ok {
+				return err
+			}
 		}
 		a, err := decodeAnnotation(key, string(name), value)
 		if err != nil {
@@ -145,6 +157,9 @@ func (a *Annotations) At() (ModSeq, error) {
 // Get returns the entry with a name. ErrNotFound.
 func (a *Annotations) Get(name string) (Annotation, error) {
 	name = lowerASCII(name)
+	if a.visitor && !sharedAnnotation(name) {
+		return Annotation{}, wrap(ErrNotFound, "read annotation")
+	}
 	key := a.key(name)
 	value, err := a.r.Get(key)
 	if err != nil {
@@ -170,7 +185,11 @@ func (a *Annotations) Each(under string, fn func(Annotation) error) error {
 		return err
 	}
 	err := a.r.Scan(kv.Prefix(a.key(under+"/")), func(key, value []byte) error {
-		e, err := decodeAnnotation(key, string(key[len(a.prefix):]), value)
+		name := string(key[len(a.prefix):])
+		if a.visitor && !sharedAnnotation(name) {
+			return nil
+		}
+		e, err := decodeAnnotation(key, name, value)
 		if err != nil {
 			a.s.log.Error("annotation cannot be read", "err", err)
 			return nil
@@ -199,6 +218,9 @@ func (a *Annotations) set(c AnnotationChange) error {
 	name := lowerASCII(c.Name)
 	if !validAnnotation(name) {
 		return ErrInvalidName
+	}
+	if a.fixed || a.visitor && !sharedAnnotation(name) {
+		return ErrNoPermission
 	}
 	if len(c.Value) > a.s.limits.MetadataValue {
 		return ErrTooLong

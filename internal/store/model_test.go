@@ -29,6 +29,8 @@ type modelBox struct {
 	next     UID
 	recent   UID
 	entries  map[UID]*modelEntry
+	acl      map[AccountID]Rights
+	seen     map[UID]bool // by bea
 }
 
 type modelEntry struct {

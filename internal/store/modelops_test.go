@@ -27,6 +27,7 @@ type run struct {
 	crash  func() kv.Database // pulls the plug and returns what is left
 	letter int
 	sync   map[MailboxID]*follower
+	own    map[MailboxID]*List // as bea saw it last
 	feed   feedReader
 	node   *Store // another node on the same database, with a cache of its own
 	ops    []string
@@ -149,7 +150,7 @@ func (r *run) reopen(db kv.Database) {
 		r.t.Fatal(err)
 	}
 	r.node = node
-	r.sync = map[MailboxID]*follower{}
+	r.sync, r.own = map[MailboxID]*follower{}, map[MailboxID]*List{}
 }
 
 // adopt takes the provisioned mailboxes into the model.
@@ -159,7 +160,7 @@ func (r *run) adopt() {
 		for _, mb := range all {
 			r.m.boxes[mb.ID] = &modelBox{
 				name: mb.Name, role: mb.Role, validity: mb.UIDValidity, next: 1, recent: 1,
-				entries: map[UID]*modelEntry{},
+				entries: map[UID]*modelEntry{}, acl: map[AccountID]Rights{}, seen: map[UID]bool{},
 			}
 			r.m.subs[mb.Name] = true
 			r.m.used[mb.UIDValidity] = true
@@ -176,7 +177,7 @@ func (r *run) play(steps int) {
 		{30, r.opAppend}, {20, r.opFlags}, {8, r.opCopy}, {8, r.opMove}, {8, r.opExpunge},
 		{4, r.opCreate}, {3, r.opRename}, {2, r.opDelete}, {2, r.opSubscribe}, {2, r.opClaim},
 		{3, r.opSetMailboxes}, {3, r.opRecover}, {1, r.opPurge}, {2, r.opMaintain}, {2, r.opCrash},
-		{1, r.opQuota}, {2, r.opAbort}, {1, r.opRole}, {2, r.opBulk},
+		{1, r.opQuota}, {2, r.opAbort}, {1, r.opRole}, {2, r.opBulk}, {5, r.opRights}, {14, r.opOwnSeen},
 	}
 	total := 0
 	for _, op := range ops {
@@ -261,6 +262,9 @@ func (r *run) verify() {
 		err := s.Account(1).View(context.Background(), func(tx *Tx) error {
 			return r.m.compare(r.t, tx)
 		})
+		if err == nil {
+			err = r.compareOwn(s)
+		}
 		if err != nil {
 			r.t.Fatal(err)
 		}

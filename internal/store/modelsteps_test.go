@@ -248,6 +248,7 @@ func (r *run) opMove() string {
 	if !r.expect(err, nil) {
 		return desc
 	}
+	r.m.carry(from, to, pairs)
 	r.pairs(pairs, r.m.here(from, uids), func(uid UID) UID {
 		en := r.m.boxes[from].entries[uid]
 		if _, there := r.m.emails[en.email].places[to]; there && from != to {
@@ -335,7 +336,7 @@ func (r *run) ensure(name string) {
 			r.m.used[mb.UIDValidity] = true
 			r.m.boxes[mb.ID] = &modelBox{
 				name: name[:i], validity: mb.UIDValidity, next: 1, recent: 1,
-				entries: map[UID]*modelEntry{},
+				entries: map[UID]*modelEntry{}, acl: r.m.inherits(name[:i]), seen: map[UID]bool{},
 			}
 			return nil
 		})

@@ -123,9 +123,12 @@ func (tx *Tx) Query(q Query) (Result, error) {
 	boxes := q.Mailboxes
 	if q.In != nil {
 		boxes = []MailboxID{q.In.mailbox}
+		if err := tx.need(q.In.mailbox, RightRead); err != nil {
+			return Result{}, err
+		}
 	}
 	if len(boxes) == 0 {
-		if boxes, err = tx.allMailboxes(); err != nil {
+		if boxes, err = tx.readableMailboxes(); err != nil {
 			return Result{}, err
 		}
 	}
@@ -140,7 +143,8 @@ func (tx *Tx) Query(q Query) (Result, error) {
 	return qr.window(), nil
 }
 
-func (tx *Tx) allMailboxes() ([]MailboxID, error) {
+// everyMailbox returns all mailboxes of the account.
+func (tx *Tx) everyMailbox() ([]MailboxID, error) {
 	rows, err := tx.mailboxRows()
 	ids := make([]MailboxID, len(rows))
 	for i := range rows {

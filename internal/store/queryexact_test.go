@@ -174,8 +174,41 @@ func exactQuery(rnd *rand.Rand, text string) string {
 	return exactForms[rnd.IntN(len(exactForms))](s)
 }
 
-// TestTextSearchIsExact compares searches of subject, addresses, body and everything, with an index
-// that covers all, half or none of the mail, with the definition.
+// exactFind is a filter and its definition.
+type exactFind struct {
+	filter Filter
+	holds  func(m *exactMail) bool
+}
+
+// exactFinds are the searches of one text.
+func exactFinds(query string) []exactFind {
+	letters := exactLetters(query)
+	in := func(filter Filter, text func(m *exactMail) string) exactFind {
+		return exactFind{filter, func(m *exactMail) bool { return exactIn(letters, exactLetters(text(m))) }}
+	}
+	return []exactFind{
+		in(SubjectText(query), func(m *exactMail) string { return m.subject }),
+		in(AddressText{From, query}, func(m *exactMail) string { return m.from }),
+		in(AddressText{To, query}, func(m *exactMail) string { return m.to }),
+		in(HeaderText{"subject", query}, func(m *exactMail) string { return m.subject }),
+		in(BodyText(query), func(m *exactMail) string { return m.body + "\n" }),
+		in(AnyText(query), func(m *exactMail) string { return m.headers + m.body + "\n" }),
+	}
+}
+
+// exactPair joins two searches: what the index leaves out of one may be what the other asks for.
+func exactPair(rnd *rand.Rand, a, b exactFind) exactFind {
+	switch rnd.IntN(3) {
+	case 0:
+		return exactFind{And{a.filter, b.filter}, func(m *exactMail) bool { return a.holds(m) && b.holds(m) }}
+	case 1:
+		return exactFind{Or{a.filter, b.filter}, func(m *exactMail) bool { return a.holds(m) || b.holds(m) }}
+	}
+	return exactFind{And{a.filter, Not{b.filter}}, func(m *exactMail) bool { return a.holds(m) && !b.holds(m) }}
+}
+
+// TestTextSearchIsExact compares searches of subject, addresses, body and everything, and of two of
+// them joined, with an index that covers all, half or none of the mail, with the definition.
 func TestTextSearchIsExact(t *testing.T) {
 	t.Parallel()
 	rnd := seeded(t, rand.Uint64())
@@ -201,25 +234,20 @@ func TestTextSearchIsExact(t *testing.T) {
 		for range 25 {
 			m := mails[rnd.IntN(len(mails))]
 			query := exactQuery(rnd, []string{m.subject, m.from, m.body, m.headers}[rnd.IntN(4)])
-			for _, f := range []struct {
-				filter Filter
-				text   func(m *exactMail) string
-			}{
-				{SubjectText(query), func(m *exactMail) string { return m.subject }},
-				{AddressText{From, query}, func(m *exactMail) string { return m.from }},
-				{AddressText{To, query}, func(m *exactMail) string { return m.to }},
-				{HeaderText{"subject", query}, func(m *exactMail) string { return m.subject }},
-				{BodyText(query), func(m *exactMail) string { return m.body + "\n" }},
-				{AnyText(query), func(m *exactMail) string { return m.headers + m.body + "\n" }},
-			} {
+			finds := exactFinds(query)
+			for range 4 { // and what is made of two of them
+				other := exactFinds(exactQuery(rnd, mails[rnd.IntN(len(mails))].body))
+				finds = append(finds, exactPair(rnd, finds[rnd.IntN(6)], other[rnd.IntN(6)]))
+			}
+			for _, f := range finds {
 				var want []UID
 				for i := range mails {
-					if exactIn(exactLetters(query), exactLetters(f.text(&mails[i]))) {
+					if f.holds(&mails[i]) {
 						want = append(want, UID(i+1))
 					}
 				}
 				if got := h.find(Query{Mailboxes: []MailboxID{box}, Filter: f.filter}); !slices.Equal(got, want) {
-					t.Fatalf("round %d: %T %+q: %v, want %v", round, f.filter, query, got, want)
+					t.Fatalf("round %d: %T %+q: %v, want %v", round, f.filter, f.filter, got, want)
 				}
 			}
 		}

@@ -257,6 +257,9 @@ func (f InThread) compile(q *querier) (node, error) {
 }
 
 func (f InMailbox) compile(q *querier) (node, error) {
+	if have, err := q.tx.rightsTo(MailboxID(f)); q.tx.as != nil && (lost(err) || !have.Has(RightRead)) {
+		return byEntry(func(*Entry) bool { return false })
+	}
 	return node{
 		cost: costState,
 		quick: func(m MailboxID, _ *Entry) verdict {
@@ -302,14 +305,14 @@ func (c *candidate) saved() (int64, error) {
 	return 0, damaged(nil, "email without the place it was found in")
 }
 
-func (f SentAt) compile(*querier) (node, error) {
+func (f SentAt) compile(q *querier) (node, error) {
 	in := span(f)
-	return byRow(func(e *Email) bool { return in.has(e.sentUnix()) })
+	return q.bySent(func(sent, _ int64) bool { return in.has(sent) })
 }
 
-func (f SentOn) compile(*querier) (node, error) {
+func (f SentOn) compile(q *querier) (node, error) {
 	in := span{Since: dateOnly(f.Since), Before: dateOnly(f.Before)}
-	return byRow(func(e *Email) bool { return in.has(e.sentDate()) })
+	return q.bySent(func(sent, zone int64) bool { return in.has(sent + zone) })
 }
 
 // sentDate is the time that the Date field shows, as if it were UTC.

@@ -45,6 +45,9 @@ func decodeRecoverable(key, value []byte) (Recoverable, error) {
 
 // Recoverable returns the emails that can be recovered, the longest gone first.
 func (tx *Tx) Recoverable() ([]Recoverable, error) {
+	if err := tx.ownerOnly("removed emails"); err != nil {
+		return nil, err
+	}
 	var out []Recoverable
 	prefix := appendKey(nil, tx.id, kindRecover)
 	err := tx.r.Scan(kv.Prefix(prefix), func(key, value []byte) error {
@@ -64,6 +67,9 @@ func (tx *Tx) Recoverable() ([]Recoverable, error) {
 func (tx *Tx) recoverable(id EmailID) (*stateRow, error) {
 	if tx.w == nil {
 		return nil, ErrReadOnly
+	}
+	if err := tx.ownerOnly("removed emails"); err != nil {
+		return nil, err
 	}
 	st, err := tx.state(id)
 	if err != nil {
@@ -154,7 +160,7 @@ func (tx *Tx) purge(id EmailID, removed int64, thread ThreadID) error {
 	for _, key := range [][]byte{
 		recoverKey(nil, tx.id, removed, id),
 		key64(nil, tx.id, kindState, uint64(id)),
-		key64(nil, tx.id, kindEmail, uint64(id)), openEndKey(nil, tx.id, id),
+		key64(nil, tx.id, kindEmail, uint64(id)), lineFormKey(nil, tx.id, id),
 	} {
 		if err := tx.w.Delete(key); err != nil {
 			return err

@@ -46,7 +46,7 @@ func (s *Store) Repair(ctx context.Context, o RepairOptions) error {
 		}
 	}
 	for _, step := range []func() error{
-		r.links, r.leaks, r.domains, r.domainAnnotations, r.index,
+		r.links, r.leaks, r.domains, r.domainAnnotations, r.shares, r.index,
 	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("repair: %w", err)

@@ -21,7 +21,7 @@ func TestRepair(t *testing.T) {
 	if len(damages) < 25 {
 		t.Fatalf("%d kinds of damage, 25 are the promise", len(damages))
 	}
-	for name, d := range damages {
+	for name, d := range allDamages() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := furnished(t)

@@ -20,6 +20,7 @@ type mender struct {
 	w    kv.Txn
 	hurt hurt
 
+	fresh  bool   // the account row was lost
 	newest ModSeq // the highest that any row has
 	at     ModSeq // what the repair has
 	boxes  map[MailboxID]*boxMend
@@ -73,7 +74,7 @@ func (m *mender) run() error {
 	m.gaveUp = map[EmailID]bool{}
 	for _, step := range []func() error{
 		m.begin, m.survey, m.readMailboxes, m.readNames, m.readLists, m.expunged, m.fixTree,
-		m.emailRows, m.stateRows, m.unnamed, m.home, m.keywordTable, m.writeLists, m.writeNames,
+		m.emailRows, m.stateRows, m.unnamed, m.home, m.keywordTable, m.sharing, m.writeLists, m.writeNames,
 		m.writeRecoverable, m.writeThreads, m.threadIndex, m.annotations,
 		m.smallRows, m.finish,
 	} {
@@ -95,7 +96,7 @@ func (m *mender) begin() error {
 		}
 	}
 	if errors.Is(err, kv.ErrNotFound) {
-		m.tx.row = accountRow{}
+		m.tx.row, m.fresh = accountRow{}, true
 		m.tell("account-row", "account row", "is made again; quota and domain are to be set again")
 		err = nil
 	}
@@ -163,6 +164,9 @@ func (m *mender) survey() error {
 	}
 	if err == nil {
 		err = m.surveyAnnotations()
+	}
+	if err == nil {
+		err = m.surveySharing()
 	}
 	if err == nil {
 		err = m.surveyRemoved()
@@ -290,10 +294,10 @@ func (m *mender) smallRows() error {
 		return nil
 	})
 	if err == nil {
-		err = m.openEnds()
+		err = m.lineForms()
 	}
 	for kind := 0; kind < 256 && err == nil; kind++ {
-		if _, known := kindNames[byte(kind)]; known && kind != kindDomain {
+		if _, known := kindNames[byte(kind)]; known && kind != kindDomain && kind != kindShare {
 			continue
 		}
 		err = m.scan(byte(kind), func(key, value []byte) error {

@@ -68,7 +68,7 @@ func (m *mender) parseAgain(e *Email, key []byte) error {
 	}
 	m.hurt.index = true
 	m.tell("structure", fmt.Sprintf("email %d", e.ID), "is taken from its body anew")
-	if err := m.tx.noteEnd(e.ID, parsed.OpenEnd); err != nil {
+	if err := m.tx.noteForm(e.ID, lineFormOf(parsed)); err != nil {
 		return err
 	}
 	return m.set(key, m.tx.appendEmail(nil, e.Thread, e.Blob, e.Received, parsed))
@@ -195,7 +195,12 @@ func (m *mender) fromBody(id EmailID, st *stateRow, body blob.ID) (*Email, error
 	if err := m.w.Set(key, value); err != nil {
 		return nil, err
 	}
-	if err := m.tx.noteEnd(id, parsed.OpenEnd); err != nil {
+	bytes := m.s.blobs.OpenAnew(m.w, ref)
+	defer bytes.Close()
+	if err := measure(parsed, bytes); err != nil {
+		return nil, err
+	}
+	if err := m.tx.noteForm(id, lineFormOf(parsed)); err != nil {
 		return nil, err
 	}
 	if err := m.s.blobs.Restore(m.w, body, m.tx.owner(id)); err != nil {

@@ -217,7 +217,10 @@ func (m *mender) fixRoles(ids []MailboxID) {
 			has[b.row.Role] = id
 		}
 	}
-	if has[RoleInbox] != 0 {
+	// Every account has an INBOX, but for the shared folders of a domain.
+	lost := func(id MailboxID) bool { return m.boxes[id].lost }
+	row.Folders = row.Folders || m.fresh && len(ids) > 0 && len(has) == 0 && !slices.ContainsFunc(ids, lost)
+	if has[RoleInbox] != 0 || row.Folders {
 		return
 	}
 	in := MailboxID(0)

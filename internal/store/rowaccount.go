@@ -11,7 +11,9 @@ import (
 //	removed:1 modseq logFloor nextMailbox nextEmail nextThread uidValidity mailboxes
 //	bytes messages recoverableBytes recoverableMessages quotaBytes quotaMessages
 //	domain(string) limited:1 grantEpoch grantBytes grantMessages
-//	n { role mailbox }
+//	n { role mailbox } [ folders:1 ]
+//
+// folders is there when it is not 0.
 type accountRow struct {
 	Removed  bool   // nothing is left but this row: the account cannot come back by accident
 	ModSeq   ModSeq // of the last transaction
@@ -31,6 +33,9 @@ type accountRow struct {
 	Grant   grant
 
 	Roles []roleEntry // by role
+
+	// Folders says that these are the shared folders of Domain, which have no owner and no INBOX.
+	Folders bool
 }
 
 type roleEntry struct {
@@ -60,6 +65,9 @@ func (a *accountRow) append(dst []byte) []byte {
 	for _, r := range a.Roles {
 		dst = appendUint(appendUint(dst, r.Role), r.Mailbox)
 	}
+	if a.Folders {
+		dst = append(dst, 1)
+	}
 	return dst
 }
 
@@ -85,6 +93,11 @@ func decodeAccount(key, value []byte) (accountRow, error) {
 	}
 	for i := range a.Roles {
 		a.Roles[i] = roleEntry{Role: Role(d.uint()), Mailbox: MailboxID(d.uint32())}
+	}
+	if len(d.b) > 0 {
+		if a.Folders = d.byte() == 1; !a.Folders {
+			d.fail()
+		}
 	}
 	return a, d.done(key)
 }

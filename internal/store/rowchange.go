@@ -39,6 +39,8 @@ const (
 	mailboxUpdated      // name, parent, role or subscription
 	mailboxDestroyed
 	mailboxList // its list changed
+	// mailboxOwnSeen: somebody who is not the owner has marked what he has seen.
+	mailboxOwnSeen
 )
 
 // list returns the change of a mailbox's list, or nil.

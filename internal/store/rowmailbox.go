@@ -8,7 +8,9 @@ import "time"
 //	messages unseen deleted size recentFrom recent
 //	createdAt changedAt highestModSeq generation
 //	tailFirst tailLoose segments expungedFloor expunged height below
+//	[ sharing ]
 //
+// sharing is there when it is not 0.
 // Its name row, under the parent's identifier and the leaf, holds: mailbox.
 type mailboxRow struct {
 	ID          MailboxID // of the key
@@ -41,7 +43,17 @@ type mailboxRow struct {
 	// Height is at least the number of levels below, and Below at least the bytes that they add to
 	// the name: so that a tree is renamed without a look at it.
 	Height, Below uint32
+
+	// Sharing says which rows the mailbox has for others than the owner: who has none of them
+	// looks for none.
+	Sharing byte
 }
+
+// Bits of mailboxRow.Sharing.
+const (
+	sharingACL  byte = 1 << iota // others have rights
+	sharingSeen                  // others have \Seen of their own
+)
 
 func (m *mailboxRow) append(dst []byte) []byte {
 	dst = appendUint(append(dst, version1), m.Parent)
@@ -52,7 +64,11 @@ func (m *mailboxRow) append(dst []byte) []byte {
 	dst = appendUint(appendUint(appendUint(dst, m.CreatedAt), m.ChangedAt), m.Highest)
 	dst = appendUint(appendUint(appendUint(dst, m.Generation), m.TailFirst), m.TailLoose)
 	dst = appendUint(appendUint(appendUint(dst, m.Segments), m.ExpungedFloor), m.Expunged)
-	return appendUint(appendUint(dst, m.Height), m.Below)
+	dst = appendUint(appendUint(dst, m.Height), m.Below)
+	if m.Sharing != 0 {
+		dst = append(dst, m.Sharing)
+	}
+	return dst
 }
 
 func decodeMailbox(id MailboxID, key, value []byte) (mailboxRow, error) {
@@ -69,6 +85,11 @@ func decodeMailbox(id MailboxID, key, value []byte) (mailboxRow, error) {
 		Generation: d.uint32(), TailFirst: UID(d.uint32()), TailLoose: d.uint32(),
 		Segments: d.uint32(), ExpungedFloor: ModSeq(d.uint()), Expunged: d.uint(),
 		Height: d.uint32(), Below: d.uint32(),
+	}
+	if len(d.b) > 0 {
+		if m.Sharing = d.byte(); m.Sharing == 0 {
+			d.fail()
+		}
 	}
 	return m, d.done(key)
 }
@@ -113,6 +134,7 @@ func (m *mailboxRow) mailbox() Mailbox {
 		UIDValidity: m.UIDValidity, UIDNext: m.UIDNext,
 		Messages: m.Messages, Unseen: m.Unseen, Deleted: m.Deleted, Size: m.Size,
 		RecentFrom: m.RecentFrom, Recent: m.Recent, HighestModSeq: m.Highest,
-		Created: time.Unix(m.Created, 0).UTC(),
+		Created: time.Unix(m.Created, 0).UTC(), Rights: AllRights,
+		Shared: m.Sharing&sharingACL != 0,
 	}
 }

@@ -63,6 +63,10 @@ var (
 	ErrTooOld = errors.New("history was pruned")
 	// ErrDamaged: a stored row is not what was written. The wrapping error names the key.
 	ErrDamaged = errors.New("stored mail is damaged")
+	// ErrNoPermission: the person of Account.As has not the rights for it (RFC 4314 §4).
+	ErrNoPermission = errors.New("permission denied")
+	// ErrInvalidRights: not letters of RFC 4314 §2.1.
+	ErrInvalidRights = errors.New("no such right")
 	// ErrReadOnly: a write in a View.
 	ErrReadOnly = errors.New("transaction is read-only")
 	// Stop ends EachEmail and EachMailbox early, without an error, when their callback returns it.
@@ -114,6 +118,8 @@ type Store struct {
 	unindexed unindexed
 	lists     *listCache
 	rows      *kv.Cache[rowID, *Email]
+	owns      *kv.Cache[ownID, *ownSeen]
+	sent      *kv.Cache[sentPageID, *sentDates]
 	hubs      hubs
 	resting   resting
 	scratch   sync.Pool // of *scratch
@@ -151,13 +157,19 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	}
 	s.lists = newListCache(o.ListCache)
 	s.rows = kv.NewCache[rowID, *Email](keptBytes)
+	s.owns = kv.NewCache[ownID, *ownSeen](ownKept)
+	s.sent = kv.NewCache[sentPageID, *sentDates](sentBytes)
 	s.hubs.byAccount = map[AccountID]*hub{}
 	return s, nil
 }
 
-// Rest gives the memory of rows back that nobody has read for a while. It is to be called every few
-// minutes.
-func (s *Store) Rest() { s.rows.Age() }
+// Rest gives the memory of rows and dates back that nobody has read for a while. It is to be called every
+// few minutes.
+func (s *Store) Rest() {
+	s.rows.Age()
+	s.owns.Age()
+	s.sent.Age()
+}
 
 // Close ends all watches. The database stays open: it is the caller's.
 func (s *Store) Close() error {

@@ -102,7 +102,11 @@ func (h *house) body(text string) (*blob.Pending, *message.Message) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return p, message.Parse([]byte(text), limits.Default().Message)
+	m := message.Parse([]byte(text), limits.Default().Message)
+	if err := measure(m, strings.NewReader(text)); err != nil {
+		h.t.Fatal(err)
+	}
+	return p, m
 }
 
 // mail returns a small message with a subject and a message identifier made from n.

@@ -244,8 +244,14 @@ func (tx *Tx) Thread(id ThreadID) ([]EmailID, error) {
 	})
 	var out []EmailID
 	for _, m := range row.Members {
-		if !m.Hidden {
+		if m.Hidden {
+			continue
+		}
+		switch err := tx.needEmail(m.Email); {
+		case err == nil:
 			out = append(out, m.Email)
+		case !lost(err):
+			return nil, err
 		}
 	}
 	if len(out) == 0 {

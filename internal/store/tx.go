@@ -30,8 +30,11 @@ type Tx struct {
 	silent    bool // of Account.maintain
 	mailboxes map[MailboxID]*mailboxTx
 	words     *KeywordTable
+	ahead     ahead // of a walk through the mailboxes
 	log       changeRow
 	pending   []*blob.Pending
+
+	as *visitor // in whose name, if not in the owner's
 
 	grantRefused bool  // the domain has no more to give
 	wanted       grant // what the account needs beyond its grant
@@ -68,6 +71,9 @@ func (a *Account) newTx(ctx context.Context, r kv.Reader, w kv.Txn) *Tx {
 	if b, ok := a.s.scratch.Get().(*scratch); ok {
 		tx.scratch = *b
 	}
+	if a.as != nil {
+		tx.as = &visitor{Person: *a.as}
+	}
 	return tx
 }
 
@@ -97,6 +103,9 @@ func (tx *Tx) begin() error {
 	}
 	if tx.row.Removed {
 		return fmt.Errorf("account %d was removed: %w", tx.id, ErrNotFound)
+	}
+	if tx.as != nil {
+		tx.as.enter(&tx.row)
 	}
 	return nil
 }
@@ -192,13 +201,13 @@ func (tx *Tx) hold(m *mailboxTx) *mailboxTx {
 	return m
 }
 
-// List returns the list of a mailbox.
+// List returns the list of a mailbox, with the \Seen of the transaction's person.
 func (tx *Tx) List(id MailboxID) (*List, error) {
-	m, err := tx.mailbox(id)
+	m, err := tx.allowed(id, RightRead)
 	if err != nil {
 		return nil, err
 	}
-	return tx.list(m)
+	return tx.view(m)
 }
 
 func (tx *Tx) list(m *mailboxTx) (*List, error) {
@@ -218,6 +227,11 @@ func (tx *Tx) note(m *mailboxTx, list *[]UID, uid UID) {
 
 // finish writes what the transaction has in memory.
 func (tx *Tx) finish() error {
+	if tx.as != nil {
+		if err := tx.finishOwn(); err != nil {
+			return err
+		}
+	}
 	for _, m := range tx.mailboxes {
 		if err := tx.finishMailbox(m); err != nil {
 			return err
@@ -293,6 +307,9 @@ func (tx *Tx) committed() {
 		case m.list != nil && m.dirty:
 			tx.s.lists.put(tx.id, m.list)
 		}
+	}
+	if tx.as != nil {
+		tx.committedOwn()
 	}
 	if tx.changed {
 		tx.s.hubs.announce(tx.id, tx.row.ModSeq)

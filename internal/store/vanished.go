@@ -12,7 +12,7 @@ import (
 // wrong (RFC 7162 §3.2.5.1).
 func (tx *Tx) Vanished(id MailboxID, since ModSeq, within []UIDRange) (
 	gone []UIDRange, complete bool, err error) {
-	m, err := tx.mailbox(id)
+	m, err := tx.allowed(id, RightRead)
 	if err != nil {
 		return nil, false, err
 	}
