@@ -50,7 +50,7 @@ const dateTime = "_2-Jan-2006 15:04:05 -0700"
 
 // DateTime reads the quoted date-time of APPEND and INTERNALDATE. The space before a day of one digit
 // may be missing: Outlook for Android and imapflow until March 2025 write it so, in the first nine
-// days of each month.
+// days of each month. imapsync and mbsync write a zero there.
 func (d *Decoder) DateTime() time.Time {
 	s := d.quoted()
 	if d.err != nil {

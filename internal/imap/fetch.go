@@ -53,6 +53,16 @@ func (d *Decoder) FetchItems() []FetchItem {
 	return append(items, item)
 }
 
+// UpdateItems reads the items to fetch that may follow UPDATE in the options of a search (RFC 5465
+// §8, modifier-update); nil without them.
+func (d *Decoder) UpdateItems() []FetchItem {
+	if d.peek() != ' ' || d.pos+1 >= len(d.line) || d.line[d.pos+1] != '(' {
+		return nil
+	}
+	d.SP()
+	return d.FetchItems()
+}
+
 // FetchItem reads one item with its section and range.
 func (d *Decoder) FetchItem() FetchItem {
 	item := FetchItem{Name: d.Label()}

@@ -42,6 +42,7 @@ const (
 const (
 	AttrNoSelect      = `\Noselect`
 	AttrNonExistent   = `\NonExistent`
+	AttrNoAccess      = `\NoAccess` // RFC 5465 §5.9
 	AttrNoInferiors   = `\Noinferiors`
 	AttrHasChildren   = `\HasChildren`
 	AttrHasNoChildren = `\HasNoChildren`

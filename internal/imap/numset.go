@@ -69,7 +69,9 @@ func ParseNumSet(s string) (NumSet, bool) {
 }
 
 // Resolve returns the set's ranges in ascending order, merged, with largest in the place of "*".
-// With largest 0 (an empty mailbox) a range that names "*" is left out.
+// With largest 0 (an empty mailbox) a range that names "*" is left out. Thunderbird and classic Outlook
+// ask for "n:*" from the next UID on, where nothing is: they are given the last message, as RFC 9051 §9
+// has it, and know that.
 func (s NumSet) Resolve(largest uint32) []Range {
 	out := make([]Range, 0, len(s.Ranges))
 	for _, r := range s.Ranges {

@@ -40,6 +40,21 @@ func NewPattern(s string) *Pattern {
 	return p
 }
 
+// Levels reports whether the pattern asks for levels of the hierarchy too, be they mailboxes or not: it
+// ends in "%" (RFC 9051 §6.3.9).
+func (p *Pattern) Levels() bool { return strings.HasSuffix(p.text, "%") }
+
+// Within reports whether a name that begins with prefix may match.
+func (p *Pattern) Within(prefix string) bool {
+	reach := append(p.reach[:0], make([]bool, len(prefix)+1)...)
+	p.reach = reach
+	reach[0] = true
+	for k := 0; k < len(p.text) && !reach[len(prefix)]; k++ {
+		p.step(p.text[k], prefix)
+	}
+	return reach[len(prefix)]
+}
+
 // Match reports whether name matches.
 func (p *Pattern) Match(name string) bool {
 	switch {
@@ -57,17 +72,22 @@ func (p *Pattern) Match(name string) bool {
 	p.reach = reach
 	reach[0] = true
 	for k := 0; k < len(p.text); k++ {
-		switch c := p.text[k]; c {
-		case '*', '%':
-			for i := 1; i <= len(name); i++ {
-				reach[i] = reach[i] || reach[i-1] && (c == '*' || name[i-1] != '/')
-			}
-		default:
-			for i := len(name); i > 0; i-- {
-				reach[i] = reach[i-1] && name[i-1] == c
-			}
-			reach[0] = false
-		}
+		p.step(p.text[k], name)
 	}
 	return reach[len(name)]
+}
+
+// step goes one character of the pattern further.
+func (p *Pattern) step(c byte, name string) {
+	reach := p.reach
+	if c == '*' || c == '%' {
+		for i := 1; i <= len(name); i++ {
+			reach[i] = reach[i] || reach[i-1] && (c == '*' || name[i-1] != '/')
+		}
+		return
+	}
+	for i := len(name); i > 0; i-- {
+		reach[i] = reach[i-1] && name[i-1] == c
+	}
+	reach[0] = false
 }

@@ -31,6 +31,7 @@ const (
 	argsID
 	argsInterval
 	argsFilter
+	argsUID
 )
 
 // searchKeys names every key and its arguments. An extension adds its keys here.
@@ -51,7 +52,9 @@ var searchKeys = map[string]searchArgs{
 	"OLDER": argsInterval, "YOUNGER": argsInterval, // RFC 5032 §3
 	"SAVEDBEFORE": argsDate, "SAVEDON": argsDate, "SAVEDSINCE": argsDate, // RFC 8514 §5
 	"SAVEDATESUPPORTED": argsNone,
-	"FUZZY":             argsKey,    // RFC 6203 §3
+	"FUZZY":             argsKey, // RFC 6203 §3
+	"UIDAFTER":          argsUID, // RFC 9738 §3.2
+	"UIDBEFORE":         argsUID,
 	"FILTER":            argsFilter, // RFC 5466 §3.1
 }
 
@@ -115,7 +118,7 @@ func (d *Decoder) searchArgs(args searchArgs, k *SearchKey, nodes *int) {
 		k.Number = d.Number64()
 	case argsFilter:
 		k.Text = d.filterName()
-	case argsInterval:
+	case argsInterval, argsUID:
 		k.Number = uint64(d.NonZero())
 	case argsSet:
 		k.Set = d.NumSet()

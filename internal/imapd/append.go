@@ -16,7 +16,11 @@ func (s *session) append() error {
 	if err := s.dec.Err(); err != nil {
 		return err
 	}
-	a := &appending{s: s, name: name}
+	to, err := s.place(name)
+	if err != nil {
+		return tryCreate(err)
+	}
+	a := &appending{s: s, to: to}
 	defer a.discard()
 	if err := a.receive(); err != nil {
 		return err
@@ -31,7 +35,7 @@ func (s *session) append() error {
 // appending is an APPEND or REPLACE on its way.
 type appending struct {
 	s        *session
-	name     string       // of the target mailbox
+	to       place        // the target mailbox
 	one      bool         // REPLACE: there is no MULTIAPPEND of it (RFC 8508 §4.7)
 	frees    *store.Entry // the message that REPLACE removes; nil: none
 	messages []store.AppendOptions
@@ -142,7 +146,7 @@ func (a *appending) check(n int64, unasked bool) error {
 	limits := &a.s.srv.o.Limits
 	a.sum += n
 	switch {
-	case limits.AppendMessages > 0 && len(a.messages) >= limits.AppendMessages:
+	case a.s.saveLimit() > 0 && len(a.messages) >= a.s.saveLimit():
 		return a.s.tooManyToSave()
 	case limits.AppendSum > 0 && a.sum > limits.AppendSum && len(a.messages) > 0:
 		return &no{"LIMIT", "Too many bytes in one APPEND"}
@@ -150,8 +154,12 @@ func (a *appending) check(n int64, unasked bool) error {
 		return nil
 	}
 	look := func(tx *store.Tx) error {
-		if _, _, err := tx.FindMailbox(a.name); err != nil {
+		id, _, err := tx.FindMailbox(a.to.name)
+		if err != nil {
 			return tryCreate(err)
+		}
+		if err := a.to.account.mayInsert(tx, id); err != nil {
+			return err
 		}
 		usage, quota := tx.Usage()
 		if a.frees != nil { // RFC 8508 §3.4: what counts is the difference
@@ -164,10 +172,10 @@ func (a *appending) check(n int64, unasked bool) error {
 		}
 		return nil
 	}
-	if a.s.account.Glance(a.s.ctx, look) == nil {
+	if a.to.account.Glance(a.s.ctx, look) == nil {
 		return nil
 	}
-	return a.s.view(look)
+	return a.to.view(a.s.ctx, look)
 }
 
 // copySize is the size of the buffer between connection and store.
@@ -231,9 +239,9 @@ func (a *appending) commit() error {
 	s := a.s
 	var code string
 	var n *news
-	err := s.update(func(tx *store.Tx) (err error) {
+	err := s.updateIn(a.to.account, func(tx *store.Tx) (err error) {
 		n = nil
-		if code, err = a.store(tx); err == nil && s.sel != nil {
+		if code, err = a.store(tx); err == nil && s.sees(a.to.account) {
 			n, err = s.learn(tx)
 		}
 		return err
@@ -241,18 +249,19 @@ func (a *appending) commit() error {
 	if err != nil {
 		return s.gone(err)
 	}
-	if n != nil {
-		if err := s.tell(n, mayExpunge, nil); err != nil {
-			return err
-		}
+	switch {
+	case n != nil:
+		err = s.tell(n, mayExpunge, nil)
+	case s.sel != nil: // what was selected is in another account
+		err = s.catchUp(mayExpunge)
 	}
 	s.code = code
-	return nil
+	return err
 }
 
 // store stores the messages and returns the APPENDUID code.
 func (a *appending) store(tx *store.Tx) (code string, err error) {
-	id, validity, err := tx.FindMailbox(a.name)
+	id, validity, err := tx.FindMailbox(a.to.name)
 	if err != nil {
 		return "", tryCreate(err)
 	}

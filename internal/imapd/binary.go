@@ -56,7 +56,7 @@ func (sec *section) binary(r *row, _ store.Entry, m *store.Email) error {
 	}
 	body := r.tx.Open(m)
 	defer body.Close()
-	if p.Body.Len() > inlineBinary {
+	if p.Body.Len() > inlineBinary || r.tight(p.Body.Len()) {
 		return sec.longBinary(r, m, p, body)
 	}
 	decoded, err := io.ReadAll(message.Body(body, p))
@@ -94,9 +94,9 @@ func (sec *section) longBinary(r *row, m *store.Email, p *message.Part, body bod
 		return nil
 	}
 	*r.out = appendBinary(*r.out, to-from, all.nul)
-	st, ref, ctx := r.s.srv.o.Store, m.Blob, r.s.ctx
+	window, ref := r.w, m.Blob
 	r.streams = append(r.streams, stream{at: len(*r.out), copy: func(w io.Writer) error {
-		body := st.OpenBody(ctx, ref)
+		body := window.open(ref)
 		defer body.Close()
 		decoded := message.Body(body, p)
 		if _, err := io.CopyN(io.Discard, decoded, from); err != nil {

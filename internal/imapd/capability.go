@@ -11,6 +11,7 @@ const extensions = "IMAP4rev2 IMAP4rev1 LITERAL+ SASL-IR ID ENABLE LANGUAGE IDLE
 	" WITHIN SAVEDATE SEARCH=FUZZY MULTISEARCH" +
 	" SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES ESORT CONTEXT=SEARCH CONTEXT=SORT PARTIAL" +
 	" LIST-EXTENDED LIST-STATUS STATUS=SIZE SPECIAL-USE CREATE-SPECIAL-USE" +
+	" ACL RIGHTS=kxte LIST-MYRIGHTS" +
 	" METADATA LIST-METADATA FILTERS QUOTA QUOTASET QUOTA=RES-STORAGE QUOTA=RES-MESSAGE PREVIEW REPLACE CATENATE" +
 	" UNAUTHENTICATE COMPRESS=DEFLATE INPROGRESS" +
 	" UIDONLY UIDBATCHES"
@@ -19,7 +20,7 @@ const extensions = "IMAP4rev2 IMAP4rev1 LITERAL+ SASL-IR ID ENABLE LANGUAGE IDLE
 func (s *session) capabilities() string {
 	if s.account != nil {
 		// RFC 7889 §2: one limit for all mailboxes.
-		return fmt.Sprintf("%s APPENDLIMIT=%d%s", extensions, s.srv.o.Limits.AppendSize, s.saveLimit())
+		return fmt.Sprintf("%s APPENDLIMIT=%d%s", extensions, s.srv.o.Limits.AppendSize, s.messageLimits())
 	}
 	var b strings.Builder
 	// RFC 7888 §5: before log-in only short literals go without being asked for.

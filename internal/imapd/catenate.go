@@ -12,8 +12,8 @@ import (
 // CATENATE, RFC 4469, makes a message of literals and of pieces of messages that are there already.
 // The pieces are copied from store to store in one go, with a buffer's worth in memory; each is
 // found, and bounded, before a byte of it is written. The new message is refused as a whole when one
-// piece is not there. URLs name messages of the client's own account and carry no authority of their
-// own: URLAUTH (RFC 4467) is not supported.
+// piece is not there. URLs name messages that the client may read anyway and carry no authority of
+// their own: URLAUTH (RFC 4467) is not supported.
 
 // catenation is one message in the making.
 type catenation struct {
@@ -116,12 +116,8 @@ var errNoPiece = errors.New("no such piece of a message")
 // url copies what a URL stands for. No \Seen is set (RFC 4469 §3).
 func (c *catenation) url(raw string) error {
 	a := c.a
-	var p piece
-	err := a.s.view(func(tx *store.Tx) (err error) {
-		p, err = a.s.locate(tx, raw)
-		return err
-	})
-	if isAny(err, errNoPiece, store.ErrNotFound, store.ErrInvalidName) {
+	p, err := a.s.locate(raw)
+	if isAny(err, errNoPiece, store.ErrNotFound, store.ErrInvalidName, store.ErrNoPermission) {
 		return badURL(raw)
 	}
 	if err != nil {
@@ -139,18 +135,47 @@ func (c *catenation) url(raw string) error {
 }
 
 // locate finds a piece. Where it is part of a message, its encoding stays as it is.
-func (s *session) locate(tx *store.Tx, raw string) (piece, error) {
-	base := ""
-	if s.sel != nil {
-		if m, err := tx.Mailbox(s.sel.id); err == nil {
-			base = m.Name
-		}
+func (s *session) locate(raw string) (p piece, err error) {
+	base, err := s.selectedName()
+	if err != nil {
+		return p, err
 	}
 	u, ok := imap.ParseMessageURL(raw, base)
 	if !ok {
-		return piece{}, errNoPiece
+		return p, errNoPiece
 	}
-	id, validity, err := tx.FindMailbox(u.Mailbox)
+	at, err := s.place(u.Mailbox)
+	if err != nil {
+		return p, err
+	}
+	err = at.view(s.ctx, func(tx *store.Tx) error {
+		p, err = s.locateIn(tx, at.name, &u)
+		return err
+	})
+	return p, err
+}
+
+// selectedName is what the selected mailbox is called now, "" if there is none.
+func (s *session) selectedName() (name string, err error) {
+	if s.sel == nil {
+		return "", nil
+	}
+	err = s.viewSelected(func(tx *store.Tx) error {
+		m, err := tx.Mailbox(s.sel.id)
+		if err == nil {
+			name = s.sel.account.called(m.Name)
+		}
+		return err
+	})
+	if isAny(err, store.ErrNotFound) {
+		err = nil
+	}
+	return name, err
+}
+
+// locateIn is locate in the mailbox of a name.
+func (s *session) locateIn(tx *store.Tx, name string, u *imap.MessageURL) (piece, error) {
+	id, validity, err := tx.FindMailbox(name)
 	if err != nil {
 		return piece{}, err
 	}
@@ -166,7 +191,7 @@ func (s *session) locate(tx *store.Tx, raw string) (piece, error) {
 	if err != nil {
 		return piece{}, err
 	}
-	return s.cutPiece(tx, m, &u)
+	return s.cutPiece(tx, m, u)
 }
 
 // cutPiece applies the section and the range of bytes.
@@ -188,7 +213,9 @@ func (s *session) cutPiece(tx *store.Tx, m *store.Email, u *imap.MessageURL) (pi
 	st, ref, ctx := s.srv.o.Store, m.Blob, s.ctx
 	p := piece{open: func() storedBody { return st.OpenBody(ctx, ref) }}
 	if len(sec.spec.Fields) > 0 {
-		if err := sec.pick(s, tx, m, span, &p.picked); err != nil {
+		body := tx.Open(m)
+		defer body.Close()
+		if err := sec.pick(s, body, span, &p.picked); err != nil {
 			return piece{}, err
 		}
 		p.from, p.to = sec.cut(int64(len(p.picked)))

@@ -36,7 +36,7 @@ func (w *wire) compress(t testing.TB) *wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &wire{&squeezed{w.Conn, fw}, bufio.NewReader(flate.NewReader(w.r))}
+	return &wire{Conn: &squeezed{w.Conn, fw}, r: bufio.NewReader(flate.NewReader(w.r))}
 }
 
 // TestCompress is RFC 4978 §3: offered after the log-in, once, and for one algorithm. That everything

@@ -25,8 +25,10 @@ type searchContext struct {
 	sort   []store.Comparator // of SORT
 	// fixed: no key asks for what can change in a message; timed: a key depends on the clock.
 	fixed, timed bool
-	byScore      bool      // the order depends on scores, which are not kept
-	checked      time.Time // when all messages were last looked at, for a timed one
+	byScore      bool         // the order depends on scores, which are not kept
+	fetch        *fetchPlan   // what to tell of a new message, nil: nothing
+	fetchNow     []imap.Range // UIDs of new messages to tell of, while a context is updated
+	checked      time.Time    // when all messages were last looked at, for a timed one
 
 	members []imap.Range // UIDs of the result as the client knows it
 	order   []store.UID  // the same in the order of SORT
@@ -34,7 +36,8 @@ type searchContext struct {
 
 // fixedKeys are the keys whose answer for a message never changes, once message numbers are UIDs.
 var fixedKeys = map[string]bool{
-	"ALL": true, "AND": true, "OR": true, "NOT": true, "UID": true, "LARGER": true, "SMALLER": true,
+	"ALL": true, "AND": true, "OR": true, "NOT": true, "UID": true, "UIDAFTER": true,
+	"UIDBEFORE": true, "LARGER": true, "SMALLER": true,
 	"EMAILID": true, "THREADID": true, "FROM": true, "TO": true, "CC": true, "BCC": true,
 	"SUBJECT": true, "BODY": true, "TEXT": true, "HEADER": true, "BEFORE": true, "ON": true,
 	"SINCE": true, "SENTBEFORE": true, "SENTON": true, "SENTSINCE": true,
@@ -60,7 +63,7 @@ func (s *session) newContext(cmd searchCommand, indexes []int) *searchContext {
 	c := &searchContext{
 		tag: s.tag, uid: s.uid, sort: cmd.sort, members: v.uidSet(indexes),
 		timed:   cmd.key.Uses("OLDER") || cmd.key.Uses("YOUNGER"),
-		checked: s.srv.o.Clock.Now(), byScore: cmd.byRelevance(),
+		checked: s.srv.o.Clock.Now(), byScore: cmd.byRelevance(), fetch: cmd.fetch,
 	}
 	c.key = s.freeze(cmd.key)
 	c.fixed = isFixed(&c.key)

@@ -199,17 +199,21 @@ func (s *session) updateContexts() {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.srv.o.Limits.SearchTime)
 	defer cancel()
-	err := s.account.View(ctx, func(tx *store.Tx) error {
+	start := len(*s.buf())
+	err := v.account.View(ctx, func(tx *store.Tx) error {
 		for i, c := range v.contexts {
 			if len(work[i]) == 0 {
 				continue
 			}
-			if err := s.updateContext(tx, c, work[i]); err != nil {
+			if err := s.updateContext(tx, c, work[i], t.added); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	if err == nil {
+		err = s.fetchForContexts(start)
+	}
 	if err != nil {
 		s.giveUpContexts(err)
 		return
@@ -241,8 +245,9 @@ func (s *session) giveUpContexts(err error) {
 	s.sel.contexts = nil
 }
 
-// updateContext searches some messages again and tells the difference.
-func (s *session) updateContext(tx *store.Tx, c *searchContext, among []imap.Range) error {
+// updateContext searches some messages again and tells the difference. arrived are the UIDs of those
+// that are new.
+func (s *session) updateContext(tx *store.Tx, c *searchContext, among, arrived []imap.Range) error {
 	v := s.sel
 	spans := v.spansOfUIDs(among)
 	uids := v.uidRanges(spans)
@@ -288,6 +293,7 @@ func (s *session) updateContext(tx *store.Tx, c *searchContext, among []imap.Ran
 		b = c.remove(b, gone.Ranges, seq)
 	}
 	if len(added.Ranges) > 0 {
+		c.wish(added.Ranges, arrived)
 		b = c.add(b, added.Ranges, order, seq)
 	}
 	*s.buf() = append(b, "\r\n"...)

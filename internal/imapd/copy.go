@@ -13,6 +13,10 @@ func (s *session) copy() error { return s.transfer(false) }
 // move is MOVE and UID MOVE, RFC 9051 §6.4.8 and RFC 6851.
 func (s *session) move() error { return s.transfer(true) }
 
+// movingRights are what it takes to remove messages from a mailbox at once, RFC 6851 §4.2: the rights
+// of STORE +FLAGS (\Deleted) and of EXPUNGE.
+const movingRights = store.RightTrash | store.RightExpunge
+
 // transfer copies or moves messages in one transaction: all or none.
 func (s *session) transfer(move bool) error {
 	s.dec.SP()
@@ -25,6 +29,11 @@ func (s *session) transfer(move bool) error {
 	if move && s.sel.readOnly {
 		return &no{"CANNOT", "Mailbox is open read-only"}
 	}
+	if move {
+		if err := s.sel.may(movingRights); err != nil {
+			return err
+		}
+	}
 	nums, err := s.resolve(set)
 	if err != nil {
 		return err
@@ -32,6 +41,11 @@ func (s *session) transfer(move bool) error {
 	spans, ghosts := s.sel.spans(nums)
 	if ghosts {
 		return s.someGone()
+	}
+	if move {
+		spans, _ = s.sel.spans(s.within(nums))
+	} else if err := s.copyLimit(nums); err != nil {
+		return err
 	}
 	t, err := s.runTransfer(s.sel.uids(spans), name, move)
 	if errors.Is(err, errSomeGone) {
@@ -74,16 +88,23 @@ type transferred struct {
 
 // runTransfer does the work in one transaction, with the news that come of it.
 func (s *session) runTransfer(uids []store.UID, name string, move bool) (t transferred, err error) {
-	update := s.update
+	at, err := s.place(name)
+	if err != nil {
+		return t, tryCreate(err)
+	}
+	if !s.sees(at.account) {
+		return s.transferAcross(uids, at, move)
+	}
+	update := s.updateSelected
 	if move {
-		update = s.freeing
+		update = s.freeingSelected
 	}
 	err = update(func(tx *store.Tx) error {
-		to, err := tx.MailboxByName(name)
+		id, validity, err := tx.FindMailbox(at.name)
 		if err != nil {
 			return tryCreate(err)
 		}
-		t.uidValidity = to.UIDValidity
+		t.uidValidity = validity
 		if err := s.allThere(tx, uids); err != nil {
 			return err
 		}
@@ -91,7 +112,7 @@ func (s *session) runTransfer(uids []store.UID, name string, move bool) (t trans
 		if move {
 			act = tx.Move
 		}
-		if t.pairs, err = act(s.sel.id, uids, to.ID); err != nil {
+		if t.pairs, err = act(s.sel.id, uids, id); err != nil {
 			return err
 		}
 		t.news, err = s.learn(tx)

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"tram/internal/conn/conntest"
+	"tram/internal/limits"
 )
 
 // Transcripts in testdata/*.txt are run against a real server, each in several modes:
@@ -25,11 +27,16 @@ import (
 //	modes: rev1 rev2 tls       in which to run; all by default, "deflate" too
 //	login: no                  begin before log-in; by default each connection is logged in
 //	messages: 3                put so many messages into INBOX
+//	as: 2 bob                  connection 2 is bob@example.test's
+//	admin: 3 ann               and connection 3 an administrator's
+//	folders: yes               the domain has shared folders
+//	message-limit: 3           limits.imap.command_messages
 //	C: a NOOP                  the client sends a line; C2: is another connection's
 //	S: a OK NOOP completed     the server answers with this line
 //	S[rev1]: * 0 RECENT        a line of one mode only
 //	S: * OK [UIDVALIDITY ${v}] text is kept as ${v}, and must be the same when it comes again
 //	S: a OK ${*}               anything
+//	S: ${...}                  any lines, up to one that the next S: is like
 //	C: a APPEND INBOX {{{      a literal follows, up to the line }}}: it is announced, and sent when
 //	...                        the server asks for it
 //	}}}
@@ -56,6 +63,10 @@ type script struct {
 	modes    []string
 	login    bool
 	messages int
+	limit    int
+	as       map[int]string // by connection
+	admins   map[string]bool
+	folders  bool
 	steps    []step
 }
 
@@ -75,7 +86,7 @@ func readScript(t *testing.T, file string) script {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := script{modes: []string{"rev1", "rev2", "tls", "deflate"}, login: true}
+	s := script{modes: []string{"rev1", "rev2", "tls", "deflate"}, login: true, as: map[int]string{}, admins: map[string]bool{}}
 	lines := strings.Split(string(b), "\n")
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
@@ -103,8 +114,17 @@ func readScript(t *testing.T, file string) script {
 			if s.login = value != "no"; !s.login { // compression is for those who are logged in
 				s.modes = slices.DeleteFunc(s.modes, func(m string) bool { return m == "deflate" })
 			}
+		case key == "folders":
+			s.folders = true
+		case key == "as" || key == "admin":
+			conn, name, _ := strings.Cut(value, " ")
+			n, _ := strconv.Atoi(conn)
+			s.as[n] = name + "@example.test"
+			s.admins[s.as[n]] = key == "admin"
 		case key == "messages":
 			s.messages, _ = strconv.Atoi(value)
+		case key == "message-limit":
+			s.limit, _ = strconv.Atoi(value)
 		default:
 			t.Fatalf("%s:%d: %q", file, i+1, line)
 		}
@@ -125,12 +145,27 @@ type dialogue struct {
 // wire is one connection of a dialogue.
 type wire struct {
 	net.Conn
-	r *bufio.Reader
+	r    *bufio.Reader
+	skip bool // replies that are not expected
 }
 
 func (d *dialogue) run() {
-	d.house = build(d.t, options{measure: d.mode != "tls", twice: d.mode == "rev2"})
+	o := options{measure: d.mode != "tls", twice: d.mode == "rev2"}
+	if n := d.script.limit; n > 0 {
+		o.limits = func(l *limits.IMAP) { l.CommandMessages = n }
+	}
+	d.house = build(d.t, o)
 	d.conns, d.vars = map[int]*wire{}, map[string]string{}
+	made := map[string]bool{testUser: true}
+	for _, conn := range slices.Sorted(maps.Keys(d.script.as)) {
+		if name := d.script.as[conn]; !made[name] {
+			d.house.personIs(name, d.script.admins[name])
+			made[name] = true
+		}
+	}
+	if d.script.folders {
+		d.house.makeFolders()
+	}
 	if d.script.messages > 0 {
 		d.house.fill("INBOX", 1, d.script.messages)
 	}
@@ -143,9 +178,12 @@ func (d *dialogue) run() {
 			w = d.connect(st)
 			d.conns[st.conn] = w
 		}
-		if st.client {
+		switch {
+		case st.client:
 			d.send(w, st)
-		} else {
+		case st.text == "${...}":
+			w.skip = true
+		default:
 			d.expect(w, st)
 		}
 	}
@@ -172,11 +210,15 @@ func (d *dialogue) connect(st step) *wire {
 	if err := nc.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		d.fail(st, "%v", err)
 	}
-	w := &wire{nc, bufio.NewReader(nc)}
+	w := &wire{Conn: nc, r: bufio.NewReader(nc)}
 	if !d.script.login {
 		return w
 	}
-	setup := []string{"x1 LOGIN " + testUser + " " + testPassword}
+	user := testUser
+	if name, ok := d.script.as[st.conn]; ok {
+		user = name
+	}
+	setup := []string{"x1 LOGIN " + user + " " + testPassword}
 	if d.mode == "rev2" {
 		setup = append(setup, "x2 ENABLE IMAP4rev2")
 	}
@@ -285,7 +327,12 @@ func (d *dialogue) expect(w *wire, st step) {
 		}
 		rest = rest[m[1]:]
 	}
-	found := regexp.MustCompile(pattern).FindStringSubmatch(got)
+	like := regexp.MustCompile(pattern)
+	for w.skip && strings.HasPrefix(got, "* ") && !like.MatchString(got) {
+		got = d.read(w, st)
+	}
+	w.skip = false
+	found := like.FindStringSubmatch(got)
 	if found == nil {
 		d.fail(st, "\n got %q\nwant %q", got, want)
 	}

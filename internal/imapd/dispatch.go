@@ -41,6 +41,11 @@ var commands = map[string]command{
 	"AUTHENTICATE":   {notAuthenticated, (*session).authenticate},
 	"LOGIN":          {notAuthenticated, (*session).login},
 	"STARTTLS":       {notAuthenticated, (*session).startTLS},
+	"DELETEACL":      {loggedIn, (*session).deleteACL},
+	"GETACL":         {loggedIn, (*session).getACL},
+	"LISTRIGHTS":     {loggedIn, (*session).listRights},
+	"MYRIGHTS":       {loggedIn, (*session).myRights},
+	"SETACL":         {loggedIn, (*session).setACL},
 	"APPEND":         {loggedIn, (*session).append},
 	"COMPRESS":       {loggedIn, (*session).compress},
 	"CREATE":         {loggedIn, (*session).create},
@@ -101,7 +106,7 @@ func (s *session) state() state {
 // command reads and runs one command and sends its tagged reply.
 func (s *session) command() {
 	began := time.Now()
-	s.tag, s.name, s.uid, s.code, s.text, s.toldModSeq = "*", "", false, "", "", false
+	s.tag, s.name, s.uid, s.code, s.text, s.toldModSeq, s.cut = "*", "", false, "", "", false, 0
 	s.finish(s.run(), began)
 }
 
@@ -113,6 +118,7 @@ func (s *session) finish(err error, began time.Time) {
 	}
 	s.updateContexts()
 	s.guardModSeq()
+	s.tellCut(err)
 	status := s.reply(err)
 	name := s.name
 	if name == "" {
@@ -150,8 +156,8 @@ func (s *session) run() error {
 		return &imap.Error{Text: wrongState(cmd.in)}
 	}
 	s.name = name
-	if s.mode.uidOnly && !s.uid && numbered(name) {
-		return errUIDRequired
+	if err := s.keepToUIDs(name); err != nil {
+		return err
 	}
 	return cmd.run(s)
 }

@@ -19,13 +19,17 @@ func (s *session) expunge() error {
 	if s.sel.readOnly {
 		return &no{"CANNOT", "Mailbox is open read-only"}
 	}
+	if err := s.sel.may(store.RightExpunge); err != nil {
+		return err
+	}
 	var ranges []imap.Range
 	if s.uid {
 		nums, err := s.resolve(set)
 		if err != nil {
 			return err
 		}
-		ranges = nums.ranges
+		// "$" may stand for no message: that is not all of them.
+		ranges = append([]imap.Range{}, nums.ranges...)
 	}
 	n, err := s.removeDeleted(ranges)
 	if err != nil {
@@ -38,7 +42,7 @@ func (s *session) expunge() error {
 func (s *session) removeDeleted(ranges []imap.Range) (*news, error) {
 	v := s.sel
 	var n *news
-	err := s.freeing(func(tx *store.Tx) error {
+	err := s.freeingSelected(func(tx *store.Tx) error {
 		m, err := tx.Counts(v.id)
 		if err != nil {
 			return errGone
@@ -48,7 +52,11 @@ func (s *session) removeDeleted(ranges []imap.Range) (*news, error) {
 			if err != nil {
 				return err
 			}
-			if _, err := tx.Expunge(v.id, deletedUIDs(list, ranges)); err != nil {
+			uids := deletedUIDs(list, ranges)
+			if ranges != nil { // EXPUNGE and CLOSE have no limit
+				uids = s.expungeLimit(uids)
+			}
+			if _, err := tx.Expunge(v.id, uids); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"errors"
+	"slices"
 
 	"tram/internal/imap"
 	"tram/internal/store"
@@ -62,6 +63,9 @@ func (s *session) fetch() error {
 	if plan.modseq {
 		s.condstoreAware()
 	}
+	if err := s.partialLimit(plan.partial); err != nil {
+		return err
+	}
 	return s.runFetch(set, plan)
 }
 
@@ -69,8 +73,12 @@ func (s *session) fetch() error {
 func (s *session) fetchPlan(items []imap.FetchItem) *fetchPlan {
 	plan := &fetchPlan{}
 	add := func(write fetchItem) { plan.items = append(plan.items, write) }
+	var once []string
 	for _, item := range items {
 		def, known := fetchItems[item.Name]
+		if known && slices.Contains(once, item.Name) {
+			continue // asked for a thousand times it would be in memory as often
+		}
 		switch {
 		case item.Section != nil:
 			s.sectionItem(plan, item)
@@ -86,6 +94,7 @@ func (s *session) fetchPlan(items []imap.FetchItem) *fetchPlan {
 		case item.Name == "MODSEQ":
 			plan.modseq = true // RFC 7162 §3.1.4.2; written last
 		case known:
+			once = append(once, item.Name)
 			add(def.write)
 			plan.needsRow = plan.needsRow || def.row
 			plan.setsSeen = plan.setsSeen || def.seen
@@ -157,7 +166,9 @@ func (s *session) runFetch(set imap.NumSet, plan *fetchPlan) error {
 func (s *session) runAtOnce(set imap.NumSet, w *window) (ghosts bool, err error) {
 	var rest []span
 	var streams []stream
-	err = s.view(func(tx *store.Tx) error {
+	w.widen()
+	defer w.narrow()
+	err = s.viewSelected(func(tx *store.Tx) error {
 		n, err := s.learn(tx)
 		if err != nil {
 			return err
@@ -173,8 +184,10 @@ func (s *session) runAtOnce(set imap.NumSet, w *window) (ghosts bool, err error)
 		if err != nil {
 			return err
 		}
-		rest, ghosts = s.sel.spans(s.sel.part(nums, w.plan.partial))
-		rest, streams, err = w.read(tx, rest)
+		rest, ghosts = s.sel.spans(s.within(s.sel.part(nums, w.plan.partial)))
+		if s.cut == 0 {
+			rest, streams, err = w.read(tx, rest)
+		}
 		return err
 	})
 	if err != nil {
@@ -183,6 +196,7 @@ func (s *session) runAtOnce(set imap.NumSet, w *window) (ghosts bool, err error)
 	if err := w.send(streams); err != nil {
 		return false, err
 	}
+	w.narrow()
 	return ghosts, w.run(rest)
 }
 
@@ -200,8 +214,8 @@ func (s *session) runInSteps(set imap.NumSet, w *window) (ghosts bool, err error
 			return false, err
 		}
 	}
-	nums = s.sel.part(nums, w.plan.partial)
-	if w.plan.setsSeen && !s.sel.readOnly {
+	nums = s.within(s.sel.part(nums, w.plan.partial))
+	if w.plan.setsSeen && !s.sel.readOnly && s.sel.may(store.RightSeen) == nil { // RFC 4314 §4
 		if w.fresh, err = s.setSeen(nums); err != nil {
 			return false, err
 		}
@@ -228,7 +242,7 @@ func (s *session) setSeen(nums numbers) (map[store.UID]bool, error) {
 	}
 	var n *news
 	var fresh map[store.UID]bool
-	err := s.update(func(tx *store.Tx) error {
+	err := s.updateSelected(func(tx *store.Tx) error {
 		changed, _, err := tx.SetFlags(v.id, unseen, store.FlagChange{Flags: store.Seen})
 		if err != nil {
 			return err

@@ -60,7 +60,7 @@ func (r *row) emailID(e store.Entry, m *store.Email) error {
 
 func (r *row) threadID(_ store.Entry, m *store.Email) error {
 	r.label("THREADID (")
-	*r.out = append(appendID(*r.out, threadPrefix, uint64(m.Thread)), ')')
+	*r.out = append(r.s.sel.account.appendID(*r.out, threadPrefix, uint64(m.Thread)), ')')
 	return nil
 }
 

@@ -75,15 +75,20 @@ func (w *flagWriter) render(flags store.Flags) {
 
 // tellFlagNames sends FLAGS and PERMANENTFLAGS, RFC 9051 §7.3.5 and §7.1.
 func (s *session) tellFlagNames() {
-	names := make([]string, 0, len(systemFlags)+s.sel.keywords.Len()+1)
+	v := s.sel
+	if v.account.prefix != "" {
+		s.tellTheirFlagNames()
+		return
+	}
+	names := make([]string, 0, len(systemFlags)+v.keywords.Len()+1)
 	for _, f := range systemFlags {
 		names = append(names, f.name)
 	}
-	names = append(names, s.sel.keywords.Names()...)
+	names = append(names, v.keywords.Names()...)
 	p := s.buf()
 	*p = append(*p, "* FLAGS "...)
 	*p = append(imap.AppendFlags(*p, names), "\r\n* OK [PERMANENTFLAGS "...)
-	if s.sel.readOnly {
+	if v.readOnly {
 		*p = append(append(append(*p, "()] "...), s.translate("Read-only")...), "\r\n"...)
 		return
 	}

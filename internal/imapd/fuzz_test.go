@@ -46,6 +46,12 @@ func FuzzSession(f *testing.F) {
 			"h RENAME INBOX y\r\ni SETQUOTA \"\" (STORAGE 1)\r\n",
 		"a LANGUAGE vi \"*\" {2+}\r\nfr\r\nb SELECT INBOX\r\nc LANGUAGE\r\nd UNAUTHENTICATE\r\ne LANGUAGE VI\r\n" +
 			"f SELECT INBOX\r\ng LOGIN a b\r\nh COMPRESS DEFLATE\r\n",
+		"a SELECT INBOX\r\nb SEARCH RETURN (COUNT UPDATE (UID BODY[HEADER.FIELDS (TO)])) OR UIDAFTER 1 UIDBEFORE 9\r\n" +
+			"c APPEND INBOX {1+}\r\nx\r\nd SORT RETURN (UPDATE (FLAGS)) (TO) UTF-8 NOT UIDAFTER 2\r\ne UID EXPUNGE $\r\n" +
+			"f SETMETADATA \"\" (/private/comment {1+}\r\na /shared/comment NIL)\r\n",
+		"a SETACL INBOX anyone +lr\r\nb SETACL INBOX {1+}\r\nx -lQ\r\nc GETACL INBOX\r\nd LISTRIGHTS INBOX anyone\r\n" +
+			"e DELETEACL INBOX anyone\r\nf MYRIGHTS \"Other users/x@example.test/INBOX\"\r\ng SELECT Shared/x\r\n" +
+			"h LIST \"Other users/\" (% *) RETURN (MYRIGHTS)\r\ni RENAME Archive Shared\r\nj COPY 1 Shared/y\r\n",
 		"a COMPRESS DEFLATE",
 		"a GETQUOTAROOT INBOX\r\nb NAMESPACE\r\nc ID (\"x\" NIL)\r\nd CLOSE\r\ne UNSELECT\r\n\x00\r\n\n\r\r\n",
 	} {

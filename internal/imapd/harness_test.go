@@ -16,6 +16,7 @@ import (
 	"tram/internal/conn/conntest"
 	"tram/internal/directory"
 	"tram/internal/imap"
+	"tram/internal/kv"
 	"tram/internal/kv/memkv"
 	"tram/internal/limits"
 	"tram/internal/smtp"
@@ -50,6 +51,8 @@ type options struct {
 	storage limits.Storage
 	errors  bool // errors in the log are part of the test
 	twice   bool // each transaction's function runs twice, as it may
+	// between stands between the store and its database.
+	between func(kv.Database) kv.Database
 }
 
 // complain fails the test for each error that is logged, a panic among them.
@@ -82,9 +85,13 @@ func build(t testing.TB, o options) *house {
 	if o.clock == nil {
 		o.clock = clock.System
 	}
-	blobs := blob.New(db, blob.Options{Clock: o.clock})
+	var under kv.Database = db
+	if o.between != nil {
+		under = o.between(db)
+	}
+	blobs := blob.New(under, blob.Options{Clock: o.clock})
 	st, err := store.Open(ctx, store.Options{
-		DB: db, Blobs: blobs, Clock: o.clock, Limits: o.storage,
+		DB: under, Blobs: blobs, Clock: o.clock, Limits: o.storage,
 	})
 	if err != nil {
 		t.Fatal(err)

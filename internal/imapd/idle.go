@@ -23,7 +23,7 @@ func (s *session) startIdle() error {
 	}
 	idling.Inc()
 	// The watch begins before the news are read: no change falls between the two.
-	s.idle = s.account.OnChange(s.c.Interrupt)
+	s.watchIdle()
 	s.printf("+ idling\r\n")
 	if s.notify == nil {
 		if err := s.catchUp(mayExpunge); err != nil {
@@ -34,8 +34,25 @@ func (s *session) startIdle() error {
 	return errIdling
 }
 
-// leaveIdle ends the watch.
+// watchIdle begins the watches: of the account that the selected mailbox is in, and, where that is
+// another's, of the own one for those who hear of annotations.
+func (s *session) watchIdle() {
+	at := s.account
+	if s.sel != nil {
+		at = s.sel.account
+	}
+	s.idle = at.OnChange(s.c.Interrupt)
+	if at != s.account && s.metadata != nil {
+		s.idleOwn = s.account.OnChange(s.c.Interrupt)
+	}
+}
+
+// leaveIdle ends the watches.
 func (s *session) leaveIdle() {
+	if s.idleOwn != nil {
+		s.idleOwn.Close()
+		s.idleOwn = nil
+	}
 	if s.idle != nil {
 		s.idle.Close()
 		s.idle = nil

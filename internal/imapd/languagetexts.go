@@ -31,7 +31,29 @@ var vietnamese = map[string]string{
 	"Too many long messages at once, try again":    "Quá nhiều thư dài cùng lúc, xin thử lại",
 	"A limit of this server is reached":            "Đã tới giới hạn của máy chủ",
 
+	"Too many messages in this range":              "Khoảng này có quá nhiều thư",
+	"Too many messages to copy at once":            "Quá nhiều thư để chép cùng lúc",
+	"Too many messages to search in at once":       "Quá nhiều thư để tìm cùng lúc",
+	"Too many messages, search fewer UIDs":         "Quá nhiều thư, xin tìm trong ít UID hơn",
+	"Done from this UID on, repeat for the others": "Đã xong từ UID này trở đi, xin làm lại với các thư khác",
+
+	// Shared mailboxes.
+	"You have no right to do this here":                    "Không có quyền làm việc này ở đây",
+	"This name is for mailboxes that are shared":           "Tên này dành cho hộp thư dùng chung",
+	"A mailbox cannot be moved to another owner":           "Không thể chuyển hộp thư sang chủ khác",
+	"The quota of the shared folders is set elsewhere":     "Hạn mức của thư mục chung được đặt ở nơi khác",
+	"The owner always has all rights":                      "Chủ hộp thư luôn có mọi quyền",
+	"Negative rights are not supported":                    "Không có quyền phủ định",
+	"Identifiers are addresses of this domain, and anyone": "Chỉ dùng được địa chỉ của tên miền này và anyone",
+	"This right is not supported":                          "Không có quyền này",
+	"Uppercase rights are not allowed":                     "Quyền phải viết bằng chữ thường",
+	"Rights are letters":                                   "Quyền phải là chữ cái",
+	"Not a valid identifier":                               "Tên người dùng không hợp lệ",
+	"Identifier too long":                                  "Tên người dùng quá dài",
+	"The selected mailbox may not be read any more":        "Không còn được đọc hộp thư đang mở",
+
 	// Mailboxes.
+	"Too many subscriptions, remove some of mailboxes that are no more": "Quá nhiều đăng ký hộp thư, xin bỏ bớt",
 	"No such mailbox":                                 "Không có hộp thư này",
 	"Mailbox exists already":                          "Hộp thư đã có",
 	"Quota is exceeded":                               "Đã vượt hạn mức",
@@ -220,9 +242,6 @@ var vietnamese = map[string]string{
 
 	"Only an administrator may change what all of the domain share": "Chỉ người quản trị được sửa " +
 		"phần chung của tên miền",
-
-	"Set private and shared annotations of the server one after another": "Hãy đặt ghi chú " +
-		"riêng và chung bằng hai lệnh",
 
 	"Character that is not allowed in an entry name": "Ký tự không được phép trong tên mục",
 

@@ -28,7 +28,7 @@ func (l *latest) offer(id store.MailboxID, n *news) {
 	if n.at > l.at || l.boxes == nil {
 		l.at, l.boxes = n.at, map[store.MailboxID]news{}
 	}
-	l.boxes[id] = news{at: n.at, list: n.list, keywords: n.keywords, mailbox: n.mailbox}
+	l.boxes[id] = news{at: n.at, list: n.list, keywords: n.keywords, mailbox: n.mailbox, rights: n.rights}
 }
 
 // since returns the news of v's mailbox as another session has read them, in a state that is not
@@ -59,7 +59,7 @@ func (l *latest) since(v *view, announced store.ModSeq) *news {
 // hear is catchUp for a session that was woken by watch.
 func (s *session) hear(watch *store.Watch, may expunging) error {
 	if s.sel != nil && (s.metadata == nil || s.notify != nil) {
-		if n := s.account.latest.since(s.sel, watch.ModSeq()); n != nil {
+		if n := s.sel.account.latest.since(s.sel, watch.ModSeq()); n != nil {
 			return s.tell(n, may, nil)
 		}
 	}

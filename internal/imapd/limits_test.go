@@ -87,6 +87,18 @@ func TestNesting(t *testing.T) {
 		w.say(t, "ok NOOP") // a good command ends the row of bad ones
 		w.want(t, "ok OK")
 	}
+	// The bound itself, in what is well-formed and would else be answered.
+	depth := limits.Default().IMAP.Depth
+	for _, nested := range []func(n int) string{
+		func(n int) string { return "SEARCH " + strings.Repeat("(", n) + "ALL" + strings.Repeat(")", n) },
+		func(n int) string { return "SEARCH " + strings.Repeat("NOT ", n) + "ALL" },
+		func(n int) string { return "SEARCH " + strings.Repeat("OR ALL ", n) + "ALL" },
+	} {
+		w.say(t, "d %s", nested(depth/2))
+		w.want(t, "d OK")
+		w.say(t, "d %s", nested(depth+1))
+		w.want(t, "d BAD")
+	}
 }
 
 func TestBadCommandsEndTheSession(t *testing.T) {
@@ -174,7 +186,7 @@ func searchLeft(t *testing.T, name, command string) {
 	stays.say(t, "a SELECT INBOX")
 	stays.want(t, "a OK")
 	h.srv.mu.Lock()
-	a := h.srv.accounts[h.account().ID()]
+	a := h.srv.accounts[accountKey{of: h.account().ID(), by: h.account().ID()}]
 	h.srv.mu.Unlock()
 	for range searchesAtOnce {
 		a.searches <- struct{}{}

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/text/unicode/norm"
@@ -15,6 +16,8 @@ type listed struct {
 	mailbox   *store.Mailbox // nil: there is none of this name
 	meets     bool           // the selection criteria
 	childInfo bool           // has a descendant that meets them and is not listed itself
+	level     bool           // no mailbox, but others' mailboxes are below it
+	noAccess  bool           // of NOTIFY: there is one, but it may not be read
 	oldName   string         // of NOTIFY: the name until now, "" for none
 }
 
@@ -25,7 +28,7 @@ var (
 	}
 	listReturns = map[string]bool{
 		"SUBSCRIBED": true, "CHILDREN": true, "STATUS": true, "SPECIAL-USE": true,
-		"METADATA": true,
+		"METADATA": true, "MYRIGHTS": true,
 	}
 )
 
@@ -67,7 +70,7 @@ func (s *session) checkList(cmd *imap.ListCommand) {
 }
 
 // patterns are those of one LIST. The name INBOX matches in any case.
-type patterns struct{ as, upper []*imap.Pattern }
+type patterns struct{ as, upper, levels []*imap.Pattern }
 
 // newPatterns joins each pattern to the reference name, which is its plain prefix (RFC 9051 §6.3.9).
 func newPatterns(reference string, list []string) *patterns {
@@ -77,7 +80,11 @@ func newPatterns(reference string, list []string) *patterns {
 		if len(text) >= 5 && strings.EqualFold(text[:5], "INBOX") {
 			text = "INBOX" + text[5:]
 		}
-		p.as = append(p.as, imap.NewPattern(text))
+		pattern := imap.NewPattern(text)
+		p.as = append(p.as, pattern)
+		if pattern.Levels() {
+			p.levels = append(p.levels, pattern)
+		}
 		p.upper = append(p.upper, imap.NewPattern(strings.ToUpper(text)))
 	}
 	return p
@@ -124,8 +131,26 @@ func (l *lister) subscribed(tx *store.Tx) error {
 		}
 		names = kept
 	}
-	l.names = expand(names, l.patterns, l.cmd.Selects("RECURSIVEMATCH"))
-	return nil
+	l.names, err = l.apart(tx, expand(names, l.patterns, l.cmd.Selects("RECURSIVEMATCH")))
+	return err
+}
+
+// apart leaves names of others' mailboxes for later: they are not in the own account.
+func (l *lister) apart(tx *store.Tx, names []*listed) (own []*listed, err error) {
+	l.theirs = nil
+	for _, n := range names {
+		if inNamespace(n.name) {
+			switch m, err := find(tx, n.name); {
+			case err != nil:
+				return nil, err
+			case m == nil:
+				l.theirs = append(l.theirs, n)
+				continue
+			}
+		}
+		own = append(own, n)
+	}
+	return own, nil
 }
 
 // special lists mailboxes with a special use, and those above them.
@@ -181,19 +206,49 @@ func find(tx *store.Tx, name string) (*store.Mailbox, error) {
 
 // write writes the LIST reply for one name, and its STATUS where that is wanted (RFC 5819).
 func (l *lister) write(tx *store.Tx, n *listed) error {
+	n, err := l.complete(n)
+	if err != nil {
+		return err
+	}
 	l.s.listReply(n, "LIST", l.cmd)
 	if n.mailbox == nil || !n.meets {
 		return nil // RFC 5819 §2, RFC 9590 §3: not for a name that is listed for its children
 	}
+	if l.cmd.Wants("MYRIGHTS") { // RFC 8440 §3
+		l.s.myRightsReply(n.name, n.mailbox.Rights)
+	}
 	if len(l.cmd.Metadata) > 0 {
-		if err := l.s.listMetadata(tx, n.mailbox, l.cmd.Metadata); err != nil {
+		if err := l.s.listMetadata(tx, n, l.cmd.Metadata); err != nil {
 			return err
 		}
 	}
-	if len(l.cmd.Status) == 0 {
+	if len(l.cmd.Status) == 0 || !n.mailbox.Rights.Has(store.RightRead) {
 		return nil
 	}
-	return l.s.statusReply(tx, n.mailbox, l.cmd.Status)
+	return statusQuestion{l.s, l.at, tx}.reply(n.mailbox, l.cmd.Status)
+}
+
+// complete adds what the account that a mailbox is in does not know: whether another's is subscribed
+// to, and whether others' are below one's own.
+func (l *lister) complete(n *listed) (*listed, error) {
+	switch {
+	case n.mailbox == nil:
+	case l.at.prefix != "" && l.subscriptions[n.name]:
+		m := *n.mailbox
+		m.Subscribed = true
+		n.mailbox = &m
+	case slices.Contains(namespaceRoots[:], n.name) && !n.mailbox.HasChildren:
+		all, err := l.s.sharedWith()
+		if err != nil {
+			return n, err
+		}
+		m := *n.mailbox
+		for _, a := range all {
+			m.HasChildren = m.HasChildren || strings.HasPrefix(a.prefix, n.name+"/")
+		}
+		n.mailbox = &m
+	}
+	return n, nil
 }
 
 // specialUses are the attributes of mailboxes with a role, RFC 6154 §2.
@@ -208,10 +263,17 @@ var specialUses = map[store.Role]string{
 // and Outlook look for them without asking.
 func (s *session) listReply(n *listed, word string, cmd *imap.ListCommand) {
 	var attributes []string
+	if n.noAccess { // RFC 5465 §5.9
+		attributes = append(attributes, imap.AttrNoAccess)
+	}
 	subscribed := cmd != nil && (cmd.Wants("SUBSCRIBED") || cmd.Selects("SUBSCRIBED"))
 	switch m := n.mailbox; {
+	case m == nil && n.noAccess:
 	case m == nil:
 		attributes = append(attributes, imap.AttrNonExistent)
+		if n.level { // who does not know LIST-EXTENDED knows \Noselect
+			attributes = append(attributes, imap.AttrNoSelect, imap.AttrHasChildren)
+		}
 		if subscribed && n.meets {
 			attributes = append(attributes, imap.AttrSubscribed)
 		}
@@ -221,6 +283,9 @@ func (s *session) listReply(n *listed, word string, cmd *imap.ListCommand) {
 			children = imap.AttrHasChildren
 		}
 		attributes = append(attributes, children)
+		if !m.Rights.Has(store.RightRead) { // RFC 9051 §6.3.9.2
+			attributes = append(attributes, imap.AttrNoSelect)
+		}
 		if subscribed && m.Subscribed {
 			attributes = append(attributes, imap.AttrSubscribed)
 		}

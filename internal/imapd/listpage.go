@@ -13,29 +13,57 @@ import (
 // that was made or renamed between the pages is listed at the end, maybe for a second time.
 
 // listPage is how much of a LIST is read before it is sent.
-const listPage = 256 << 10
+const listPage = 64 << 10
 
-// lister runs a LIST.
+// lister runs a LIST, account by account: the own one, then those of which mailboxes are shared (see
+// listothers.go).
 type lister struct {
 	s        *session
 	cmd      *imap.ListCommand
 	patterns *patterns
 	flush    func() error // sends a page
 
-	began bool
-	since store.ModSeq // of the first page
-	after string       // the last mailbox that was looked at
-	names []*listed    // what is left of a list of names
-	late  bool         // names are of mailboxes that came after the first page
+	at      *account   // whose mailboxes are listed now
+	others  []*account // those that come after it
+	began   bool       // others are known
+	roots   [2]bool    // which of namespaceRoots are own mailboxes, too
+	theirs  []*listed  // of a list of names: those of others' mailboxes
+	passed  string     // the last of others' names that was looked at
+	shallow bool       // no name of at matches; it may stand for a level above
+
+	subscriptions map[string]bool // subscribed names, where they matter for others' mailboxes
+	stretch
+}
+
+// stretch is how far the listing of one account has come.
+type stretch struct {
+	looked bool         // a page was read
+	since  store.ModSeq // of the first page
+	after  string       // the last mailbox that was looked at
+	names  []*listed    // what is left of a list of names
+	late   bool         // names are of mailboxes that came after the first page
 }
 
 // pages lists until nothing is left.
 func (l *lister) pages() error {
+	l.at = l.s.account
+	for {
+		if err := l.account(); err != nil {
+			return err
+		}
+		if more, err := l.nextAccount(); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// account lists the mailboxes of one account.
+func (l *lister) account() error {
 	for {
 		start := len(*l.s.buf())
 		next := *l
 		more := false
-		err := l.s.view(func(tx *store.Tx) (err error) {
+		err := l.at.View(l.s.ctx, func(tx *store.Tx) (err error) {
 			*l.s.buf() = (*l.s.buf())[:start]
 			next = *l
 			more, err = next.page(tx)
@@ -59,9 +87,9 @@ func (l *lister) full() bool { return len(*l.s.buf()) >= listPage }
 
 // page writes one page and reports whether there is more.
 func (l *lister) page(tx *store.Tx) (more bool, err error) {
-	first := !l.began
+	first := !l.looked
 	if first {
-		l.began, l.since = true, tx.ModSeq()
+		l.looked, l.since = true, tx.ModSeq()
 	}
 	if l.late {
 		return l.writeNames(tx)
@@ -81,8 +109,14 @@ func (l *lister) page(tx *store.Tx) (more bool, err error) {
 			return store.Stop
 		}
 		l.after = m.Name
+		if l.at.prefix != "" {
+			l.passing(m)
+		}
+		if l.shallow {
+			return store.Stop
+		}
 		if l.meets(m) {
-			return l.write(tx, &listed{name: m.Name, mailbox: m, meets: true})
+			return l.write(tx, &listed{name: l.at.called(m.Name), mailbox: m, meets: true})
 		}
 		return nil
 	})
@@ -97,7 +131,7 @@ func (l *lister) page(tx *store.Tx) (more bool, err error) {
 
 // meets reports whether a mailbox meets the criteria and matches.
 func (l *lister) meets(m *store.Mailbox) bool {
-	return (!l.cmd.Selects("SPECIAL-USE") || specialUses[m.Role] != "") && l.patterns.match(m.Name)
+	return (!l.cmd.Selects("SPECIAL-USE") || specialUses[m.Role] != "") && l.patterns.match(l.at.called(m.Name))
 }
 
 // latecomers finds what was made, renamed or given a use since the first page.
@@ -146,6 +180,7 @@ func (l *lister) writeNames(tx *store.Tx) (more bool, err error) {
 			return false, err
 		}
 		l.names = l.names[1:]
+		n.name = l.at.called(n.name)
 		if n.mailbox == nil && l.late {
 			continue // gone again
 		}

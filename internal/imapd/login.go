@@ -1,7 +1,6 @@
 package imapd
 
 import (
-	"encoding/base64"
 	"errors"
 	"time"
 
@@ -29,24 +28,12 @@ func (s *session) login() error {
 	return s.enter("LOGIN", acct, err)
 }
 
-// SASL runs in the directory; the door carries lines. It sees secrets pass and keeps none: neither a
-// response nor what was decoded of it is logged, or outlives the call.
-
-// saslLine bounds the base64 line of a SASL response.
-const saslLine = 12288
-
 // authenticate is AUTHENTICATE, RFC 9051 §6.2.2, with SASL-IR (RFC 4959).
 func (s *session) authenticate() error {
 	s.dec.SP()
-	mechanism := s.dec.Label()
-	var response []byte
+	mechanism, initial := s.dec.Label(), ""
 	if s.dec.TrySP() {
-		initial := s.saslWord()
-		if initial != "=" { // RFC 4959 §3: "=" is an empty response
-			response = s.decodeSASL(initial)
-		} else {
-			response = []byte{}
-		}
+		initial = s.dec.AString() // base64 has characters that an atom has not
 	}
 	if err := s.args(); err != nil {
 		return err
@@ -57,48 +44,26 @@ func (s *session) authenticate() error {
 	if err != nil {
 		return s.enter(mechanism, directory.Account{}, err)
 	}
-	for {
-		challenge, done, err := exchange.Next(response)
-		if err != nil || done {
-			return s.enter(mechanism, exchange.Account(), err)
-		}
-		if response, err = s.challenge(challenge); err != nil {
-			return err
-		}
+	account, err := directory.Converse(exchange, initial, s.challenge)
+	switch {
+	case errors.Is(err, directory.ErrBase64):
+		return &imap.Error{Text: "Invalid base64"}
+	case errors.Is(err, directory.ErrCancelled):
+		return &imap.Error{Text: "Authentication was cancelled"} // RFC 9051 §6.2.2
 	}
-}
-
-// saslWord reads the initial response; base64 has characters that an atom has not.
-func (s *session) saslWord() string { return s.dec.AString() }
-
-func (s *session) decodeSASL(line string) []byte {
-	b, err := base64.StdEncoding.Strict().DecodeString(line)
-	if err != nil {
-		s.dec.Bad("Invalid base64")
-		return nil
-	}
-	return b
+	return s.enter(mechanism, account, err)
 }
 
 // challenge sends one challenge and reads the response to it.
 func (s *session) challenge(challenge []byte) ([]byte, error) {
 	p := s.buf()
-	*p = append(*p, "+ "...)
-	*p = base64.StdEncoding.AppendEncode(*p, challenge)
-	*p = append(*p, "\r\n"...)
+	*p = append(append(append(*p, "+ "...), challenge...), "\r\n"...)
 	s.give()
-	line, err := s.lineAfterPlus(saslLine)
+	line, err := s.lineAfterPlus(directory.SASLLine)
 	if err != nil {
 		return nil, s.lost(err)
 	}
-	if line == "*" {
-		return nil, &imap.Error{Text: "Authentication was cancelled"} // RFC 9051 §6.2.2
-	}
-	b, err := base64.StdEncoding.Strict().DecodeString(line)
-	if err != nil {
-		return nil, &imap.Error{Text: "Invalid base64"}
-	}
-	return b, nil
+	return []byte(line), nil
 }
 
 // lost ends the session if err says that the client is gone.
@@ -113,7 +78,9 @@ func (s *session) lost(err error) error {
 // enter ends a log-in, successful or not.
 func (s *session) enter(mechanism string, acct directory.Account, err error) error {
 	if err != nil {
-		s.failedLogin(mechanism, err)
+		// Whatever the reason, the client is told one of a few constant texts (see refusals); the
+		// directory counts failures and has the time they take in its hands.
+		directory.LogFailure(s.c.Logger(), directory.IMAP, mechanism, err)
 		return err
 	}
 	id := store.AccountID(acct.ID)
@@ -134,16 +101,4 @@ func (s *session) enter(mechanism string, acct directory.Account, err error) err
 	s.code = "CAPABILITY " + s.capabilities()
 	s.text = "Logged in"
 	return nil
-}
-
-// failedLogin tells the log. Whatever the reason, the client is told one of a few constant texts (see
-// refusals); the directory counts failures and has the time they take in its hands.
-func (s *session) failedLogin(mechanism string, err error) {
-	var throttled directory.ErrThrottled
-	switch {
-	case errors.Is(err, directory.ErrBadCredentials), errors.Is(err, directory.ErrDisabled):
-		s.c.Logger().Info("imap log-in refused", "mechanism", mechanism)
-	case errors.As(err, &throttled):
-		s.c.Logger().Info("imap log-in throttled", "mechanism", mechanism)
-	}
 }

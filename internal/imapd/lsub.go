@@ -38,12 +38,3 @@ func (s *session) lsub() error {
 	}
 	return nil
 }
-
-// namespace is NAMESPACE, RFC 9051 §6.3.10 and RFC 2342: one's own mailboxes, and no others yet.
-func (s *session) namespace() error {
-	if err := s.args(); err != nil {
-		return err
-	}
-	s.untagged(`NAMESPACE (("" "/")) NIL NIL`)
-	return nil
-}

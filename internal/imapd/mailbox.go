@@ -28,21 +28,58 @@ func (s *session) create() error {
 	if err != nil {
 		return err
 	}
+	at, err := s.newPlace(name)
+	if err != nil {
+		return err
+	}
 	var m *store.Mailbox
-	err = s.update(func(tx *store.Tx) (err error) {
+	err = s.updateIn(at.account, func(tx *store.Tx) (err error) {
 		if role != store.NoRole {
 			if taken, err := tx.MailboxByRole(role); err == nil && taken != nil {
 				return &no{"USEATTR", "Another mailbox has this special use"}
 			}
 		}
-		m, err = tx.CreateMailbox(name, store.CreateOptions{Role: role})
-		return err
+		m, err = tx.CreateMailbox(at.name, store.CreateOptions{Role: role})
+		return at.refusal(err)
 	})
 	if err != nil {
 		return err
 	}
-	s.code = string(append(appendID([]byte("MAILBOXID ("), mailboxPrefix, uint64(m.ID)), ')'))
+	s.code = string(append(at.account.appendID([]byte("MAILBOXID ("), mailboxPrefix, uint64(m.ID)), ')'))
 	return nil
+}
+
+// newPlace is place for a mailbox that is to be made. Where there is nobody whose mailboxes one may
+// know of the answer is the same as where one may make none.
+func (s *session) newPlace(name string) (place, error) {
+	at, err := s.place(name)
+	switch {
+	case isAny(err, store.ErrNotFound):
+		return at, store.ErrNoPermission
+	case err == nil && at.account == s.account && reserved(name):
+		return at, s.takenName(name)
+	}
+	return at, err
+}
+
+// refusal is an error of making a mailbox. In another's account it is not told apart whether the one
+// above it is unknown, or does not let one make mailboxes.
+func (p place) refusal(err error) error {
+	if p.account.prefix != "" && isAny(err, store.ErrNotFound) {
+		return store.ErrNoPermission
+	}
+	return err
+}
+
+// takenName refuses a name that is a namespace's, unless there is such a mailbox from before: then the
+// store answers.
+func (s *session) takenName(name string) error {
+	return s.view(func(tx *store.Tx) error {
+		if m, err := find(tx, name); err != nil || m != nil {
+			return err
+		}
+		return &no{"CANNOT", "This name is for mailboxes that are shared"}
+	})
 }
 
 // roleOf finds the role of a special use; a mailbox has one at most.
@@ -63,17 +100,6 @@ func roleOf(uses []string) (store.Role, error) {
 	return role, nil
 }
 
-// byName runs fn with the mailbox of a name, in a transaction.
-func (s *session) byName(name string, fn func(tx *store.Tx, m *store.Mailbox) error) error {
-	return s.update(func(tx *store.Tx) error {
-		m, err := tx.MailboxByName(name)
-		if err != nil {
-			return err
-		}
-		return fn(tx, m)
-	})
-}
-
 // delete is DELETE, RFC 9051 §6.3.5.
 func (s *session) delete() error {
 	s.dec.SP()
@@ -81,8 +107,12 @@ func (s *session) delete() error {
 	if err := s.args(); err != nil {
 		return err
 	}
-	return s.freeing(func(tx *store.Tx) error {
-		m, err := tx.MailboxByName(name)
+	at, err := s.place(name)
+	if err != nil {
+		return err
+	}
+	return s.freeingIn(at.account, func(tx *store.Tx) error {
+		m, err := tx.MailboxByName(at.name)
 		if err != nil {
 			return err
 		}
@@ -99,8 +129,23 @@ func (s *session) rename() error {
 	if err := s.args(); err != nil {
 		return err
 	}
-	return s.byName(from, func(tx *store.Tx, m *store.Mailbox) error {
-		return tx.RenameMailbox(m.ID, to)
+	old, err := s.place(from)
+	if err != nil {
+		return err
+	}
+	now, err := s.newPlace(to)
+	if err != nil {
+		return err
+	}
+	return s.updateIn(old.account, func(tx *store.Tx) error {
+		m, err := tx.MailboxByName(old.name)
+		if err != nil {
+			return err
+		}
+		if now.account != old.account {
+			return &no{"CANNOT", "A mailbox cannot be moved to another owner"}
+		}
+		return now.refusal(tx.RenameMailbox(m.ID, now.name))
 	})
 }
 
@@ -118,7 +163,15 @@ func (s *session) setSubscribed(on bool) error {
 	if err := s.args(); err != nil {
 		return err
 	}
-	return s.update(func(tx *store.Tx) error { return tx.Subscribe(name, on) })
+	return s.update(func(tx *store.Tx) error { return subscribed(tx.Subscribe(name, on)) })
+}
+
+// subscribed says of a limit which one it is.
+func subscribed(err error) error {
+	if errors.Is(err, store.ErrTooMany) {
+		return &no{"LIMIT", "Too many subscriptions, remove some of mailboxes that are no more"}
+	}
+	return err
 }
 
 // isAny reports whether err is one of targets.

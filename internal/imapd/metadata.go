@@ -38,13 +38,7 @@ func (s *session) getMetadata() error {
 	if cmd.Mailbox == "" {
 		err = s.serverMetadata(r)
 	} else {
-		err = s.view(func(tx *store.Tx) error {
-			m, err := tx.MailboxByName(cmd.Mailbox)
-			if err != nil {
-				return err
-			}
-			return r.mailbox(tx, m, cmd.Entries)
-		})
+		err = s.mailboxMetadata(r)
 	}
 	if err != nil {
 		*s.buf() = (*s.buf())[:r.start]
@@ -55,6 +49,21 @@ func (s *session) getMetadata() error {
 		s.code = fmt.Sprintf("METADATA LONGENTRIES %d", r.longest)
 	}
 	return nil
+}
+
+// mailboxMetadata writes entries of the mailbox that the command names.
+func (s *session) mailboxMetadata(r *metadataReply) error {
+	at, err := s.place(r.cmd.Mailbox)
+	if err != nil {
+		return err
+	}
+	return at.view(s.ctx, func(tx *store.Tx) error {
+		m, err := tx.MailboxByName(at.name)
+		if err != nil {
+			return err
+		}
+		return r.mailbox(tx, m, r.cmd.Entries)
+	})
 }
 
 // metadataReply builds one METADATA reply with values.
@@ -210,10 +219,8 @@ func (s *session) setMetadata() error {
 	switch {
 	case name != "":
 		err = s.setMailboxMetadata(name, values)
-	case !isShared(values[0].Name):
-		err = s.setOwnMetadata(values)
 	default:
-		err = s.setDomainMetadata(values)
+		err = s.setServerMetadata(values)
 	}
 	return s.metadataRefusal(err)
 }
@@ -233,21 +240,32 @@ func (s *session) metadataRefusal(err error) error {
 }
 
 // annotate is a transaction that sets annotations; where it only removes, it works on a full disk.
-func (s *session) annotate(values []imap.EntryValue,
+func (s *session) annotate(a *account, values []imap.EntryValue,
 	fn func(tx *store.Tx) (store.MailboxID, error)) error {
-	update := s.freeing
+	in := s.freeingIn
 	for _, v := range values {
 		if !v.Nil {
-			update = s.update
+			in = s.updateIn
 		}
 	}
-	return s.annotating(update, values, fn)
+	update := func(fn func(tx *store.Tx) error) error { return in(a, fn) }
+	if a == s.account {
+		return s.annotating(update, values, fn)
+	}
+	return update(func(tx *store.Tx) error { // of others' annotations no news are told
+		_, err := fn(tx)
+		return err
+	})
 }
 
 // setMailboxMetadata sets annotations of a mailbox.
 func (s *session) setMailboxMetadata(name string, values []imap.EntryValue) error {
-	return s.annotate(values, func(tx *store.Tx) (store.MailboxID, error) {
-		m, err := tx.MailboxByName(name)
+	at, err := s.place(name)
+	if err != nil {
+		return err
+	}
+	return s.annotate(at.account, values, func(tx *store.Tx) (store.MailboxID, error) {
+		m, err := tx.MailboxByName(at.name)
 		if err != nil {
 			return 0, err
 		}
@@ -295,57 +313,4 @@ func changes(values []imap.EntryValue) []store.AnnotationChange {
 		}
 	}
 	return out
-}
-
-// oneScope refuses a command for the server's private and shared annotations at once: no transaction
-// is both the account's and its domain's.
-func oneScope(values []imap.EntryValue) error {
-	for _, v := range values {
-		if isShared(v.Name) != isShared(values[0].Name) {
-			return &no{"CANNOT", "Set private and shared annotations of the server one after another"}
-		}
-	}
-	return nil
-}
-
-// setOwnMetadata sets private annotations of the server.
-func (s *session) setOwnMetadata(values []imap.EntryValue) error {
-	if err := errors.Join(oneScope(values), checkFilters(values)); err != nil {
-		return err
-	}
-	return s.annotate(values, func(tx *store.Tx) (store.MailboxID, error) {
-		a, err := tx.Annotations(0)
-		if err != nil {
-			return 0, err
-		}
-		return 0, a.Set(changes(values))
-	})
-}
-
-// setDomainMetadata sets shared annotations of the server.
-func (s *session) setDomainMetadata(values []imap.EntryValue) error {
-	if err := oneScope(values); err != nil {
-		return err
-	}
-	for _, v := range values {
-		if strings.EqualFold(v.Name, entryAdmin) {
-			return &no{"NOPERM", "This annotation is read-only"} // RFC 5464 §3.2.1.1
-		}
-	}
-	if !s.admin {
-		return &no{"NOPERM", "Only an administrator may change what all of the domain share"}
-	}
-	if err := checkFilters(values); err != nil {
-		return err
-	}
-	if err := s.tellMetadata(); err != nil {
-		return err
-	}
-	err := s.srv.o.Store.UpdateDomainAnnotations(s.ctx, s.domain, func(a *store.Annotations) error {
-		return a.Set(changes(values))
-	})
-	if err != nil {
-		return err
-	}
-	return s.skipDomainMetadata(values)
 }

@@ -31,6 +31,9 @@ func (s *session) byNumber() expunging { return expunging(s.uid) }
 // errGone ends the session whose selected mailbox was deleted by somebody else (RFC 2180 §3.3).
 var errGone = errors.New("selected mailbox was deleted")
 
+// errShut ends the session that may not read its selected mailbox any more (RFC 4314 §5.1.1).
+var errShut = errors.New("selected mailbox was taken away")
+
 // news is what happened to the selected mailbox since the client last heard: read in a transaction,
 // told after it, so that no transaction waits for a client.
 type news struct {
@@ -40,6 +43,7 @@ type news struct {
 	delta    store.Delta
 	keywords *store.KeywordTable
 	extra    extraKeywords
+	rights   store.Rights // in another's mailbox, where they may be taken away at any time
 }
 
 // extraKeywords are those of emails that have more than fit into store.Flags.
@@ -49,8 +53,12 @@ type extraKeywords map[store.EmailID][]string
 func (s *session) learn(tx *store.Tx) (*news, error) {
 	v := s.sel
 	unmute := v.muted != 0 && !v.muting
+	rights, err := v.rightsNow(tx)
+	if err != nil {
+		return nil, err
+	}
 	if tx.ModSeq() == v.at && !unmute { // nothing has changed in the whole account
-		return &news{at: v.at, list: v.list}, nil
+		return &news{at: v.at, list: v.list, rights: rights}, nil
 	}
 	list, err := tx.List(v.id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -59,7 +67,7 @@ func (s *session) learn(tx *store.Tx) (*news, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &news{at: tx.ModSeq(), list: list}
+	n := &news{at: tx.ModSeq(), list: list, rights: rights}
 	if list == v.list && !unmute {
 		return n, nil
 	}
@@ -132,21 +140,24 @@ func (s *session) catchUp(may expunging) error {
 		return nil
 	}
 	var n *news
-	err := s.view(func(tx *store.Tx) (err error) {
+	err := s.viewSelected(func(tx *store.Tx) (err error) {
 		n, err = s.learn(tx)
 		return err
 	})
 	if err != nil {
 		return s.gone(err)
 	}
-	s.account.latest.offer(s.sel.id, n)
+	s.sel.account.latest.offer(s.sel.id, n)
 	return s.tell(n, may, nil)
 }
 
-// gone turns errGone into the end of the session.
+// gone turns errGone and errShut into the end of the session.
 func (s *session) gone(err error) error {
-	if errors.Is(err, errGone) {
+	switch {
+	case errors.Is(err, errGone):
 		s.bye("", "The selected mailbox was deleted")
+	case errors.Is(err, errShut):
+		s.bye("", "The selected mailbox may not be read any more")
 	}
 	return err
 }
@@ -175,6 +186,10 @@ func (s *session) tell(n *news, may expunging, what telling) error {
 		v.muted = old.HighestModSeq()
 	}
 	v.at = n.at
+	if n.rights != 0 && n.rights != v.rights {
+		v.rights = n.rights
+		s.tellFlagNames() // RFC 4314 §5.1.1
+	}
 	if n.list == old && len(n.delta.Changed) == 0 && (len(v.ghosts) == 0 || !may) {
 		return nil
 	}
@@ -187,7 +202,7 @@ func (s *session) tell(n *news, may expunging, what telling) error {
 	if may {
 		s.tellRemoved()
 	}
-	s.learnKeywords(n.keywords)
+	s.learnKeywords(n)
 	if !v.muting {
 		if err := s.tellChanged(n, old, what); err != nil {
 			return err
@@ -237,6 +252,8 @@ func (s *session) tellRemoved() {
 		*p = append(imap.AppendSet(*p, set.Ranges), "\r\n"...)
 		if s.mode.qresync { // RFC 7162 §3.2.7: the client may resume from here
 			s.code = "HIGHESTMODSEQ " + string(imap.AppendNumber(nil, v.list.HighestModSeq()))
+		} else {
+			s.mode.uidsUsed = true // see keepToUIDs
 		}
 	} else {
 		// From the last to the first: no number changes before it is told.
@@ -250,8 +267,12 @@ func (s *session) tellRemoved() {
 }
 
 // learnKeywords announces keywords that the client has not heard of (RFC 9051 §7.3.5).
-func (s *session) learnKeywords(table *store.KeywordTable) {
-	v := s.sel
+func (s *session) learnKeywords(n *news) {
+	v, table := s.sel, n.keywords
+	if v.account.prefix != "" {
+		s.learnTheirKeywords(n)
+		return
+	}
 	if table == nil || v.keywords != nil && table.Len() <= v.keywords.Len() {
 		return
 	}
@@ -268,6 +289,9 @@ func (s *session) tellChanged(n *news, old *store.List, what telling) error {
 			if i, ok := old.Find(e.UID); ok {
 				w = what(old.At(i), e)
 			}
+		}
+		if w == tellFlags && s.sel.account.prefix != "" && sameFlags(old, &e) {
+			w = tellModSeq // its owner has read it, which is nobody else's news
 		}
 		if w == tellNothing || w == tellModSeq && !s.mode.condstore {
 			continue

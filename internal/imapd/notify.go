@@ -58,10 +58,17 @@ func badEvent() error {
 
 // notifying is what a session that used NOTIFY wants to hear. Without a watch that is nothing.
 type notifying struct {
-	watch *store.Watch
+	watching // the own account
 	wishes
-	annotations bool   // it asked for annotations
-	known       *boxes // the state that the client knows; nil: it asked for no other mailboxes
+	annotations bool        // it asked for annotations
+	theirs      []*watching // others' accounts, see notifyothers.go
+}
+
+// watching is an account that NOTIFY watches.
+type watching struct {
+	account *account
+	watch   *store.Watch
+	known   *boxes // the state that the client knows; nil: it asked for no other mailboxes
 	// own is the state that the session's own changes have brought the account to, when nobody else
 	// changed it since known: of these the client is not told (RFC 5465 §5).
 	own store.ModSeq
@@ -96,7 +103,12 @@ func (w *wishes) others() events {
 
 // of returns the events that are wanted of a name.
 func (w *wishes) of(name string, subscribed bool) events {
-	all := w.personal | w.names[name]
+	return w.personal | w.named(name, subscribed)
+}
+
+// named returns the events that are wanted of a name wherever it is.
+func (w *wishes) named(name string, subscribed bool) events {
+	all := w.names[name]
 	if subscribed {
 		all |= w.subscribed
 	}
@@ -211,6 +223,7 @@ func addNames(m map[string]events, names []string, all events) map[string]events
 // startNotifying is NOTIFY SET. Until all that can fail is done, the wishes of before hold.
 func (s *session) startNotifying(w *wishes, status bool) error {
 	n := &notifying{wishes: *w}
+	n.account = s.account
 	if old := s.notify; old != nil && old.watch != nil {
 		n.watch, n.made = old.watch, old.made
 	}
@@ -221,8 +234,12 @@ func (s *session) startNotifying(w *wishes, status bool) error {
 	}
 	if n.others() != 0 {
 		var err error
-		n.known, err = s.lookAt(latestState)
+		n.known, err = s.lookAt(s.account, latestState)
+		if err == nil {
+			err = s.follow(n)
+		}
 		if err != nil {
+			n.leaveTheirs()
 			if began {
 				n.watch.Close()
 			}
@@ -232,25 +249,35 @@ func (s *session) startNotifying(w *wishes, status bool) error {
 			return err
 		}
 	}
+	s.notify.leaveTheirs()
 	s.notify = n
+	s.attend()
 	s.watchMetadata()
 	if err := s.catchUp(mayExpunge); err != nil { // RFC 5465 §3.1: an implicit NOOP
 		return err
 	}
+	s.tellNoAccess()
 	if status && n.known != nil {
-		return s.notifyStatus()
+		for _, w := range append([]*watching{&n.watching}, n.theirs...) {
+			if err := s.notifyStatus(w); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
 // notifyStatus sends STATUS for each mailbox of which message events are wanted, but for the selected
 // one (RFC 5465 §3.1).
-func (s *session) notifyStatus() error {
-	for _, m := range s.notify.known.list {
-		if s.sel != nil && s.sel.id == m.ID {
+func (s *session) notifyStatus(w *watching) error {
+	if w.known == nil {
+		return nil
+	}
+	for _, m := range w.known.list {
+		if s.sees(w.account) && s.sel.id == m.ID {
 			continue
 		}
-		e := s.notify.of(m.Name, m.Subscribed) & messageEvents
+		e := s.notify.events(w, m) & messageEvents
 		if e == 0 {
 			continue
 		}
@@ -261,7 +288,7 @@ func (s *session) notifyStatus() error {
 		if e&flagChange != 0 || s.mode.condstore {
 			items = append(items, "HIGHESTMODSEQ")
 		}
-		if err := s.statusReply(nil, m, items); err != nil {
+		if err := (statusQuestion{s: s, a: w.account}).reply(m, items); err != nil {
 			return err
 		}
 		if err := s.spill(); err != nil {
@@ -271,10 +298,10 @@ func (s *session) notifyStatus() error {
 	return nil
 }
 
-// lookAt returns a state of the account's mailboxes that is not older than announced.
-func (s *session) lookAt(announced store.ModSeq) (*boxes, error) {
+// lookAt returns a state of an account's mailboxes that is not older than announced.
+func (s *session) lookAt(a *account, announced store.ModSeq) (*boxes, error) {
 	limit := s.srv.o.Limits.NotifyMailboxes
-	return s.account.boxes.look(s.ctx, s.account.Account, announced, limit)
+	return a.boxes.look(s.ctx, a.Account, announced, limit)
 }
 
 // watchMetadata has annotations told as the wishes are, unless the client enabled METADATA and hears of
@@ -304,17 +331,22 @@ func (s *session) stopNotifying() {
 	if s.notify != nil && s.notify.watch != nil {
 		s.notify.watch.Close()
 		s.notify.watch = nil
+		s.notify.leaveTheirs()
 	}
 }
 
 // did notes that a transaction of the session's own has brought the account from one state to
 // another.
-func (n *notifying) did(from, to store.ModSeq) {
+func (n *notifying) did(a *account, from, to store.ModSeq) {
 	if n == nil || from == to {
 		return
 	}
-	n.made = to
-	if n.known != nil && (from == n.known.at || from == n.own) {
-		n.own = to
+	w := n.at(a)
+	if w == nil {
+		return
+	}
+	w.made = to
+	if w.known != nil && (from == w.known.at || from == w.own) {
+		w.own = to
 	}
 }

@@ -39,7 +39,8 @@ func (b *sharedBoxes) look(ctx context.Context, a *store.Account, announced stor
 	}
 	next := b.now
 	err := a.View(ctx, func(tx *store.Tx) (err error) {
-		next, err = b.now.read(tx)
+		_, theirs := a.Person()
+		next, err = b.now.read(tx, theirs)
 		return err
 	})
 	if err == nil && len(next.list) > limit {
@@ -59,19 +60,21 @@ const latestState = ^store.ModSeq(0)
 const changesAtOnce = 1000
 
 // read returns the transaction's state, as far as it can out of an older one, which may be nil.
-func (b *boxes) read(tx *store.Tx) (*boxes, error) {
+func (b *boxes) read(tx *store.Tx, theirs bool) (*boxes, error) {
 	if b != nil && b.at == tx.ModSeq() {
 		return b, nil
 	}
 	next := &boxes{at: tx.ModSeq()}
 	var err error
-	if next.subscribed, err = tx.Subscriptions(); err != nil {
-		return nil, err
+	if !theirs { // one's subscriptions are in one's own account
+		if next.subscribed, err = tx.Subscriptions(); err != nil {
+			return nil, err
+		}
 	}
 	if b != nil && slices.Equal(next.subscribed, b.subscribed) {
 		next.subscribed = b.subscribed
 	}
-	if next.list, err = b.updated(tx); err != nil {
+	if next.list, err = b.updated(tx, theirs); err != nil {
 		return nil, err
 	}
 	if next.list == nil {
@@ -84,9 +87,21 @@ func (b *boxes) read(tx *store.Tx) (*boxes, error) {
 
 // updated returns the mailboxes with the counts of those whose messages changed, or nil when more
 // than that changed, or nothing is known.
-func (b *boxes) updated(tx *store.Tx) ([]*store.Mailbox, error) {
+func (b *boxes) updated(tx *store.Tx, theirs bool) ([]*store.Mailbox, error) {
 	if b == nil {
 		return nil, nil
+	}
+	if theirs {
+		// The changes are of what may be known now: what was taken away is not among them.
+		for _, m := range b.list {
+			rights, err := tx.Rights(m.ID)
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return nil, err
+			}
+			if rights != m.Rights {
+				return nil, nil
+			}
+		}
 	}
 	c, err := tx.Changes(b.at, changesAtOnce)
 	if errors.Is(err, store.ErrTooOld) {

@@ -68,15 +68,19 @@ func (s *session) tellSelected(n *notifying, idle bool) error {
 	if v == nil || n.selected == 0 {
 		return nil
 	}
+	w := n.at(v.account)
+	if w == nil {
+		return nil
+	}
 	may := expunging(!n.delayed || idle)
-	if n.watch.ModSeq() <= v.at && (!may || len(v.ghosts) == 0) {
+	if w.watch.ModSeq() <= v.at && (!may || len(v.ghosts) == 0) {
 		return nil
 	}
 	if n.selected&flagChange != 0 {
-		return s.hear(n.watch, may)
+		return s.hear(w.watch, may)
 	}
 	v.muting = true
-	err := s.hear(n.watch, may)
+	err := s.hear(w.watch, may)
 	v.muting = false
 	return err
 }
@@ -88,8 +92,9 @@ func (s *session) arrived(added []store.Entry) {
 	if n == nil || n.fetch == nil || n.selected&messageNew == 0 {
 		return
 	}
+	made := n.at(s.sel.account)
 	for _, e := range added {
-		if e.ModSeq == n.made {
+		if made != nil && e.ModSeq == made.made {
 			continue
 		}
 		if k := len(s.sel.unfetched); k > 0 && s.sel.unfetched[k-1].Stop+1 == uint32(e.UID) {
@@ -119,16 +124,31 @@ func (s *session) fetchArrivals(n *notifying) error {
 
 // tellOthers tells what happened to mailboxes that are not selected, and to subscriptions.
 func (s *session) tellOthers(n *notifying) error {
-	if n.watch.ModSeq() <= n.known.at {
+	before := n.known
+	err := s.tellAccount(n, &n.watching)
+	if err == nil && n.farther(before) {
+		err = s.follow(n)
+	}
+	for _, w := range n.theirs {
+		if err == nil && w.known != nil {
+			err = s.tellAccount(n, w)
+		}
+	}
+	return err
+}
+
+// tellAccount is tellOthers for the mailboxes of one account.
+func (s *session) tellAccount(n *notifying, w *watching) error {
+	if w.watch.ModSeq() <= w.known.at {
 		return nil
 	}
-	now, err := s.lookAt(n.watch.ModSeq())
-	if err != nil || now == n.known {
+	now, err := s.lookAt(w.account, w.watch.ModSeq())
+	if err != nil || now == w.known {
 		return err
 	}
-	o := &othersNews{s: s, n: n, old: n.known, now: now}
-	own := n.own
-	n.known, n.own = now, 0
+	o := &othersNews{s: s, n: n, w: w, old: w.known, now: now}
+	own := w.own
+	w.known, w.own = now, 0
 	if own < now.at {
 		o.own = own
 		o.tell()
@@ -140,6 +160,7 @@ func (s *session) tellOthers(n *notifying) error {
 type othersNews struct {
 	s        *session
 	n        *notifying
+	w        *watching
 	old, now *boxes
 	own      store.ModSeq // up to where the session made the changes itself
 	byName   map[string]*store.Mailbox
@@ -154,12 +175,15 @@ func (o *othersNews) tell() {
 	}
 	off, on := resubscribed(o.old, o.now)
 	for _, name := range append(off, on...) {
-		if o.n.of(name, true)&subscriptionChange != 0 {
+		switch {
+		case inNamespace(name) && o.n.named(name, true)&subscriptionChange != 0:
+			o.resubscribed(name)
+		case o.n.of(name, true)&subscriptionChange != 0:
 			o.list(name, "")
 		}
 	}
 	for _, p := range pairs {
-		if p.now != nil && (o.s.sel == nil || o.s.sel.id != p.now.ID) {
+		if p.now != nil && !(o.s.sees(o.w.account) && o.s.sel.id == p.now.ID) {
 			o.status(p)
 		}
 	}
@@ -169,12 +193,13 @@ func (o *othersNews) tell() {
 // messages left INBOX when that was renamed: the new mailbox is.
 func (o *othersNews) names(p pair) {
 	switch {
+	case o.w.account.prefix != "" && o.access(p):
 	case p.old == nil:
 		o.affected(p.now.Name, p.now.Subscribed)
 	case p.now == nil:
 		o.affected(p.old.Name, p.old.Subscribed)
 	case p.old.ParentID != p.now.ParentID || leaf(p.old.Name) != leaf(p.now.Name):
-		wanted := o.n.of(p.old.Name, p.old.Subscribed) | o.n.of(p.now.Name, p.now.Subscribed)
+		wanted := o.n.events(o.w, p.old) | o.n.events(o.w, p.now)
 		if wanted&mailboxName != 0 {
 			o.list(p.now.Name, p.old.Name)
 		}
@@ -185,7 +210,7 @@ func leaf(name string) string { return name[strings.LastIndexByte(name, '/')+1:]
 
 // affected tells of a name that came or went, and of the one above it, whose children changed.
 func (o *othersNews) affected(name string, subscribed bool) {
-	if o.n.of(name, subscribed)&mailboxName != 0 {
+	if o.n.wanted(o.w, name, subscribed)&mailboxName != 0 {
 		o.list(name, "")
 	}
 	above := name[:max(0, len(name)-len(leaf(name))-1)]
@@ -193,7 +218,10 @@ func (o *othersNews) affected(name string, subscribed bool) {
 		return
 	}
 	m := o.mailbox(above)
-	if o.n.of(above, m != nil && m.Subscribed)&mailboxName != 0 {
+	if m == nil && o.w.account.prefix != "" {
+		return // it is none that one may know of
+	}
+	if o.n.wanted(o.w, above, m != nil && m.Subscribed)&mailboxName != 0 {
 		o.list(above, "")
 	}
 }
@@ -221,11 +249,19 @@ func (o *othersNews) list(name, oldName string) {
 		o.listed = map[string]bool{}
 	}
 	o.listed[name] = true
-	l := &listed{name: name, mailbox: o.mailbox(name), oldName: oldName}
-	if l.mailbox == nil {
-		for _, n := range o.now.subscribed {
-			l.meets = l.meets || n == name
+	l := &listed{name: o.w.account.called(name), mailbox: o.mailbox(name), oldName: oldName}
+	if oldName != "" {
+		l.oldName = o.w.account.called(oldName)
+	}
+	switch {
+	case l.mailbox == nil:
+		for _, n := range o.n.known.subscribed {
+			l.meets = l.meets || n == l.name
 		}
+	case o.w.account.prefix != "":
+		m := *l.mailbox
+		m.Subscribed = o.n.subscribes(l.name)
+		l.mailbox = &m
 	}
 	o.s.listReply(l, "LIST", subscribedNow)
 }
@@ -236,7 +272,10 @@ func (o *othersNews) status(p pair) {
 	if old == nil {
 		old = &store.Mailbox{UIDValidity: m.UIDValidity, UIDNext: 1, HighestModSeq: m.HighestModSeq}
 	}
-	e := o.n.of(m.Name, m.Subscribed || old.Subscribed) & messageEvents
+	e := o.n.events(o.w, m) & messageEvents
+	if old.Subscribed && !m.Subscribed {
+		e |= o.n.events(o.w, old) & messageEvents
+	}
 	if e == 0 || p.old != nil && m.HighestModSeq <= o.own {
 		return // the session did it itself
 	}
@@ -260,5 +299,5 @@ func (o *othersNews) status(p pair) {
 		return
 	}
 	// None of these items reads the store.
-	_ = o.s.statusReply(nil, m, items)
+	_ = statusQuestion{s: o.s, a: o.w.account}.reply(m, items)
 }

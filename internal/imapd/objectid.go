@@ -3,6 +3,7 @@ package imapd
 import (
 	"encoding/hex"
 	"strconv"
+	"strings"
 
 	"tram/internal/store"
 )
@@ -14,18 +15,24 @@ const (
 	emailPrefix   = 'M'
 )
 
-// appendID appends a kind's letter and a number.
-func appendID(b []byte, prefix byte, n uint64) []byte {
-	return strconv.AppendUint(append(b, prefix), n, 10)
+// appendID appends a kind's letter and a number. What is in another's account has the account's number
+// before it: no two mailboxes that a client sees may have the same identifier (RFC 8474 §4).
+func (a *account) appendID(b []byte, prefix byte, n uint64) []byte {
+	b = append(b, prefix)
+	if a.prefix != "" {
+		b = append(strconv.AppendUint(b, uint64(a.ID()), 10), '-')
+	}
+	return strconv.AppendUint(b, n, 10)
 }
 
-// parseID returns 0 for what is no identifier of the kind.
-func parseID(s string, prefix byte) uint64 {
-	if s == "" || s[0] != prefix {
-		return 0
+// parseID returns 0 for what is no identifier of the kind in this account.
+func (a *account) parseID(s string, prefix byte) uint64 {
+	number := s[strings.LastIndexByte(s, '-')+1:]
+	if number == s && s != "" {
+		number = s[1:]
 	}
-	n, err := strconv.ParseUint(s[1:], 10, 64)
-	if err != nil || string(appendID(nil, prefix, n)) != s {
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil || string(a.appendID(nil, prefix, n)) != s {
 		return 0
 	}
 	return n

@@ -128,7 +128,7 @@ func (s *session) vanishedEarlier(since store.ModSeq, ranges []imap.Range, match
 	}
 	var gone []store.UIDRange
 	var complete bool
-	err := s.view(func(tx *store.Tx) (err error) {
+	err := s.viewSelected(func(tx *store.Tx) (err error) {
 		gone, complete, err = tx.Vanished(v.id, since, within)
 		return err
 	})

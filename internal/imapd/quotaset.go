@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"strings"
+
 	"tram/internal/directory"
 	"tram/internal/smtp"
 	"tram/internal/store"
@@ -28,6 +30,9 @@ func (s *session) setQuota() error {
 	}
 	if refused != "" {
 		return &no{"CANNOT", refused}
+	}
+	if strings.EqualFold(root, namespaceRoots[1]) {
+		return &no{"CANNOT", "The quota of the shared folders is set elsewhere"}
 	}
 	owner, a, err := s.quotaAccount(root)
 	if err != nil {

@@ -13,24 +13,36 @@ import (
 // (RFC 3501 §2.3.2). The store learns of it when the account's last session ends, so that opening a
 // mailbox writes nothing. A crash, or another node, may show a message as recent twice: the RFC
 // wants doubt to be settled that way.
+//
+// In another's mailbox the flag is its owner's: to others those messages are recent that come while
+// they have the mailbox open. That is written down nowhere.
 type recentClaims struct {
-	mu    sync.Mutex
-	until map[store.MailboxID]store.UID
+	theirs bool
+	mu     sync.Mutex
+	until  map[store.MailboxID]store.UID
+}
+
+// from returns the first UID that is nobody's yet.
+func (r *recentClaims) from(m *store.Mailbox) store.UID {
+	if until := r.until[m.ID]; r.theirs && until != 0 {
+		return until
+	}
+	return max(r.until[m.ID], m.RecentFrom) // which is UIDNext in another's mailbox
 }
 
 // next returns the first UID that is nobody's yet.
 func (r *recentClaims) next(m *store.Mailbox) store.UID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return max(r.until[m.ID], m.RecentFrom)
+	return r.from(m)
 }
 
 // claim takes all UIDs up to uidNext for a session; keep leaves them to the next one (EXAMINE).
 func (r *recentClaims) claim(m *store.Mailbox, keep bool) store.UIDRange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	from := max(r.until[m.ID], m.RecentFrom)
-	if from >= m.UIDNext {
+	from := r.from(m)
+	if from >= m.UIDNext && !r.theirs {
 		return store.UIDRange{}
 	}
 	if !keep {
@@ -38,6 +50,9 @@ func (r *recentClaims) claim(m *store.Mailbox, keep bool) store.UIDRange {
 			r.until = map[store.MailboxID]store.UID{}
 		}
 		r.until[m.ID] = m.UIDNext
+	}
+	if from >= m.UIDNext {
+		return store.UIDRange{}
 	}
 	return store.UIDRange{First: from, Last: m.UIDNext - 1}
 }
@@ -78,7 +93,7 @@ func (s *session) claimRecent(v *view, m *store.Mailbox) {
 	if s.mode.rev2 {
 		return
 	}
-	r := s.account.recent.claim(m, v.readOnly)
+	r := v.account.recent.claim(m, v.readOnly)
 	switch n := len(v.recent); {
 	case r.First == 0:
 	case n > 0 && v.recent[n-1].Last >= r.First:

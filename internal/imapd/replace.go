@@ -24,11 +24,21 @@ func (s *session) replace() error {
 	if s.sel.readOnly {
 		return &no{"CANNOT", "Mailbox is open read-only"}
 	}
+	if err := s.sel.may(movingRights); err != nil { // RFC 8508 §4.1
+		return err
+	}
 	old, err := s.replaced(set)
 	if err != nil {
 		return err
 	}
-	a := &appending{s: s, name: name, one: true, frees: old}
+	to, err := s.place(name)
+	if err != nil {
+		return tryCreate(err)
+	}
+	a := &appending{s: s, to: to, one: true}
+	if s.sees(to.account) {
+		a.frees = old
+	}
 	defer a.discard()
 	if err := a.receive(); err != nil {
 		return err
@@ -54,9 +64,12 @@ func (s *session) replaced(set imap.NumSet) (*store.Entry, error) {
 // the old message is gone (RFC 8508 §4.3).
 func (a *appending) commitReplace(old store.UID) error {
 	s := a.s
+	if !s.sees(a.to.account) {
+		return a.replaceAcross(old)
+	}
 	var code string
 	var n *news
-	err := s.update(func(tx *store.Tx) error {
+	err := s.updateSelected(func(tx *store.Tx) error {
 		// The old one first: its room is the new one's.
 		gone, err := tx.Expunge(s.sel.id, []store.UID{old})
 		if errors.Is(err, store.ErrNotFound) {

@@ -21,6 +21,7 @@ var refusals = []struct {
 	no
 }{
 	{store.ErrNotFound, no{"NONEXISTENT", "No such mailbox"}},
+	{store.ErrNoPermission, no{"NOPERM", "You have no right to do this here"}},
 	{store.ErrExists, no{"ALREADYEXISTS", "Mailbox exists already"}},
 	{store.ErrOverQuota, no{"OVERQUOTA", "Quota is exceeded"}},
 	{store.ErrInvalidName, no{"CANNOT", "Not a valid mailbox name"}},

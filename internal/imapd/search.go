@@ -23,6 +23,7 @@ type searchCommand struct {
 	key      imap.SearchKey
 	sort     []store.Comparator // of SORT
 	thread   string             // of THREAD: the algorithm
+	fetch    *fetchPlan         // of UPDATE: see contextfetch.go
 }
 
 // searchOptions are the options of RETURN, RFC 9051 §6.4.4.
@@ -73,6 +74,10 @@ func (s *session) runSearch(cmd searchCommand) error {
 	}
 	kept := s.newContext(cmd, found.indexes)
 	s.answer(cmd, found, modseq)
+	if s.cut > 0 {
+		s.noUpdate(s.tag, "Too many messages to search in at once")
+		return nil
+	}
 	s.keepContext(kept)
 	return nil
 }
@@ -138,6 +143,9 @@ func (s *session) searchOption(cmd *searchCommand) {
 		}
 		cmd.partial = d.PartialRange()
 	}
+	if option == "UPDATE" {
+		cmd.updateItems(s)
+	}
 	cmd.options[option] = true
 	if cmd.options["PARTIAL"] && cmd.options["ALL"] {
 		d.Bad("PARTIAL and ALL exclude each other") // RFC 9394 §3.1
@@ -172,12 +180,15 @@ func newFound(hits []store.Hit) *found {
 // view.
 func (s *session) find(cmd searchCommand, may expunging) (*found, error) {
 	f := &found{}
-	err := s.inTurn(func(tx *store.Tx) error {
+	err := s.inTurn(s.sel.account, func(tx *store.Tx) error {
 		if err := s.searchNews(tx, may); err != nil {
 			return err
 		}
 		filter, err := (&compiler{s: s, tx: tx}).compile(&cmd.key)
 		if err != nil {
+			return err
+		}
+		if filter, err = s.searchLimit(&cmd, filter); err != nil {
 			return err
 		}
 		result, err := tx.Query(store.Query{
@@ -209,16 +220,16 @@ func (s *session) searchNews(tx *store.Tx, may expunging) error {
 	return err
 }
 
-// inTurn runs a search in a snapshot. Searches of one account take turns and end after
+// inTurn runs a search in a snapshot of an account. Searches of one person take turns and end after
 // limits.IMAP.SearchTime, or when the client has left.
-func (s *session) inTurn(run func(tx *store.Tx) error) error {
+func (s *session) inTurn(a *account, run func(tx *store.Tx) error) error {
 	there, stop := s.c.Attend(s.ctx)
 	defer stop()
 	ctx, cancel := context.WithTimeout(there, s.srv.o.Limits.SearchTime)
 	defer cancel()
 	ctx, told := s.working(ctx)
 	defer told()
-	err := s.await(ctx, run)
+	err := s.await(ctx, a, run)
 	if err != nil && errors.Is(context.Cause(there), conn.ErrLeft) {
 		s.end("disconnected during a search")
 		return errEnded
@@ -227,14 +238,14 @@ func (s *session) inTurn(run func(tx *store.Tx) error) error {
 }
 
 // await is inTurn without its ends.
-func (s *session) await(ctx context.Context, run func(tx *store.Tx) error) error {
+func (s *session) await(ctx context.Context, a *account, run func(tx *store.Tx) error) error {
 	select {
 	case s.account.searches <- struct{}{}:
 		defer func() { <-s.account.searches }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return s.account.View(ctx, run)
+	return a.View(ctx, run)
 }
 
 // answer sends the result and saves it where that was asked for.

@@ -19,6 +19,14 @@ type compiler struct {
 	now   time.Time // of WITHIN
 }
 
+// account is the one that is searched.
+func (c *compiler) account() *account {
+	if c.views == nil {
+		return c.s.sel.account
+	}
+	return c.views[0].account
+}
+
 // each makes a filter out of one for each of the mailboxes.
 func (c *compiler) each(uids func(v *view) ([]store.UIDRange, error)) (store.Filter, error) {
 	views := c.views
@@ -45,7 +53,7 @@ func (c *compiler) eachListed(uids func(v *view) ([]store.UIDRange, error)) (sto
 			if err != nil {
 				return nil, err
 			}
-			v = &view{id: v.id, list: list}
+			v = &view{account: v.account, id: v.id, list: list}
 		}
 		return uids(v)
 	})
@@ -67,6 +75,8 @@ var searchKeys = map[string]func(c *compiler, k *imap.SearchKey) (store.Filter, 
 	"UNSEEN":     yes(store.Not{Filter: store.HasFlags(store.Seen)}),
 	"SEQ":        (*compiler).seqs,
 	"UID":        (*compiler).uids,
+	"UIDAFTER":   (*compiler).uidAfter, // RFC 9738 §3.2
+	"UIDBEFORE":  (*compiler).uidBefore,
 	"RECENT":     (*compiler).recent,
 	"NEW":        (*compiler).newKey,
 	"OLD":        (*compiler).old,
@@ -286,14 +296,16 @@ func (c *compiler) modSeq(k *imap.SearchKey) (store.Filter, error) {
 	return store.SinceMod(k.Number), nil
 }
 
-// header forgives a colon after the field's name.
+// header forgives a colon after the field's name. It is how programs find what they have put here:
+// mbsync by X-TUID, OfflineIMAP by X-OfflineIMAP, where they lack APPENDUID; imapsync, K-9 and Thunderbird
+// by Message-ID.
 func (c *compiler) header(k *imap.SearchKey) (store.Filter, error) {
 	return store.HeaderText{Name: strings.TrimSuffix(k.Field, ":"), Text: k.Text}, nil
 }
 
 // threadID finds nothing for what is no identifier: RFC 8474 §6 makes that no error.
 func (c *compiler) threadID(k *imap.SearchKey) (store.Filter, error) {
-	if id := parseID(k.Text, threadPrefix); id != 0 {
+	if id := c.account().parseID(k.Text, threadPrefix); id != 0 {
 		return store.InThread(id), nil
 	}
 	return store.Or{}, nil

@@ -119,18 +119,17 @@ func (sec *section) body(r *row, _ store.Entry, m *store.Email) error {
 func (r *row) literal(m *store.Email, from, to int64) error {
 	n := to - from
 	*r.out = imap.AppendLiteral(*r.out, n)
-	if n <= inlineBody {
+	if n <= inlineBody && !r.tight(n) {
 		return r.inline(m, from, int(n))
 	}
-	st, ref, ctx := r.s.srv.o.Store, m.Blob, r.s.ctx
+	window, ref := r.w, m.Blob
 	whole := from == 0 && to == m.Size()
 	r.streams = append(r.streams, stream{at: len(*r.out), copy: func(w io.Writer) error {
-		body := st.OpenBody(ctx, ref)
-		defer body.Close()
-		if whole { // in order and to the end: the store checks its hash
-			_, err := body.WriteTo(w)
-			return err
+		if whole {
+			return window.sendBody(w, ref)
 		}
+		body := window.open(ref)
+		defer body.Close()
 		_, err := io.Copy(w, io.NewSectionReader(body, from, n))
 		return err
 	}})
@@ -167,11 +166,14 @@ func readFailed(err error) error {
 	return fmt.Errorf("read body: %w", err)
 }
 
-// headerFields writes HEADER.FIELDS and HEADER.FIELDS.NOT.
+// headerFields writes, of all that Apple Mail, Thunderbird, K-9 and mutt fetch for a list of messages, the
+// greater part: HEADER.FIELDS and HEADER.FIELDS.NOT.
 func (sec *section) headerFields(r *row, m *store.Email, span message.Span) error {
 	picked := r.s.srv.borrow(0)
 	defer r.s.srv.giveBack(picked)
-	if err := sec.pick(r.s, r.tx, m, span, picked); err != nil {
+	body := r.tx.Open(m)
+	defer body.Close()
+	if err := sec.pick(r.s, body, span, picked); err != nil {
 		return err
 	}
 	from, to := sec.cut(int64(len(*picked)))
@@ -179,19 +181,54 @@ func (sec *section) headerFields(r *row, m *store.Email, span message.Span) erro
 		*r.out = append(*r.out, emptyString...)
 		return nil
 	}
-	*r.out = append(imap.AppendLiteral(*r.out, to-from), (*picked)[from:to]...)
+	*r.out = imap.AppendLiteral(*r.out, to-from)
+	if r.tight(to - from) {
+		r.laterFields(sec, m.Blob, span, from, to)
+		return nil
+	}
+	*r.out = append(*r.out, (*picked)[from:to]...)
 	return nil
 }
 
+// laterFields leaves fields that there is no room for to be picked again and sent in steps, so that
+// none but the step is held for the client.
+func (r *row) laterFields(sec *section, ref store.BodyRef, span message.Span, from, to int64) {
+	window := r.w
+	step := func(w io.Writer, from, to int64) error {
+		piece := make([]byte, to-from)
+		err := func() error {
+			picked := window.s.srv.borrow(0)
+			defer window.s.srv.giveBack(picked)
+			body := window.open(ref)
+			defer body.Close()
+			if err := sec.pick(window.s, body, span, picked); err != nil {
+				return err
+			}
+			copy(piece, (*picked)[from:to])
+			return nil
+		}()
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(piece)
+		return err
+	}
+	r.streams = append(r.streams, stream{at: len(*r.out), copy: func(w io.Writer) error {
+		for at := from; at < to; at += narrowStep {
+			if err := step(w, at, min(at+narrowStep, to)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
 // pick reads the header in span and appends its fields that the section names to dst.
-func (sec *section) pick(s *session, tx *store.Tx, m *store.Email, span message.Span,
-	dst *[]byte) error {
+func (sec *section) pick(s *session, body io.ReaderAt, span message.Span, dst *[]byte) error {
 	n := int(min(span.Len(), maxHeader))
 	scratch := s.srv.borrow(n)
 	defer s.srv.giveBack(scratch)
 	header := (*scratch)[:n]
-	body := tx.Open(m)
-	defer body.Close()
 	if _, err := body.ReadAt(header, span.Start); err != nil {
 		if err := readFailed(err); err != nil {
 			return err

@@ -60,10 +60,15 @@ func (s *session) deselect(say bool) {
 
 // runOpen opens the mailbox in one snapshot, which writes nothing: see recent.go.
 func (s *session) runOpen(name string, readOnly bool, resync *resync) error {
+	at, err := s.place(name)
+	if err != nil {
+		return err
+	}
+	s.attendTo(at.account)
 	var m *store.Mailbox
-	v := &view{readOnly: readOnly}
-	err := s.view(func(tx *store.Tx) (err error) {
-		if m, err = s.mailboxToOpen(tx, name); err != nil {
+	v := &view{account: at.account, readOnly: readOnly}
+	err = at.view(s.ctx, func(tx *store.Tx) (err error) {
+		if m, err = s.mailboxToOpen(tx, at.name); err != nil {
 			return err
 		}
 		if v.list, err = tx.List(m.ID); err != nil {
@@ -76,6 +81,7 @@ func (s *session) runOpen(name string, readOnly bool, resync *resync) error {
 	if err != nil {
 		return err
 	}
+	v.rights = m.Rights
 	v.id, v.uidValidity, v.safe = m.ID, m.UIDValidity, v.list.HighestModSeq()
 	s.sel = v
 	s.claimRecent(v, m)
@@ -87,11 +93,15 @@ func (s *session) runOpen(name string, readOnly bool, resync *resync) error {
 		}
 	}
 	s.code = "READ-WRITE"
-	if readOnly {
+	if readOnly || v.rights&changingRights == 0 {
 		s.code = "READ-ONLY"
 	}
 	return nil
 }
+
+// changingRights are those without any of which a mailbox is READ-ONLY, RFC 4314 §5.2. The right to
+// \Seen is not among them: in another's mailbox that flag is one's own, and not shared.
+const changingRights = store.RightInsert | store.RightExpunge | store.RightWrite | store.RightTrash
 
 // mailboxToOpen returns the mailbox with what describe tells of it: its place among the others goes
 // into the LIST reply of IMAP4rev2 alone, and is not read for nothing.
@@ -123,9 +133,9 @@ func (s *session) describe(m *store.Mailbox) {
 	s.untagged("OK [HIGHESTMODSEQ %d] Highest", v.safe)
 	p := s.buf()
 	*p = append(*p, "* OK [MAILBOXID ("...) // RFC 8474 §4.2
-	*p = append(appendID(*p, mailboxPrefix, uint64(m.ID)), ")] Ok\r\n"...)
+	*p = append(v.account.appendID(*p, mailboxPrefix, uint64(m.ID)), ")] Ok\r\n"...)
 	if s.mode.rev2 {
-		s.listReply(&listed{mailbox: m, name: m.Name}, "LIST", nil)
+		s.listReply(&listed{mailbox: m, name: v.account.called(m.Name)}, "LIST", nil)
 	}
 }
 
@@ -148,7 +158,7 @@ func (s *session) closeMailbox() error {
 	if err := s.args(); err != nil {
 		return err
 	}
-	if !s.sel.readOnly {
+	if !s.sel.readOnly && s.sel.may(store.RightExpunge) == nil { // RFC 4314 §4
 		if _, err := s.removeDeleted(nil); err != nil {
 			return s.gone(err)
 		}

@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"tram/internal/clock"
 	"tram/internal/conn"
@@ -56,9 +57,10 @@ type Options struct {
 type Server struct {
 	o       Options
 	buffers sync.Pool // *[]byte, for replies
+	room    room      // for full windows of FETCH
 
 	mu       sync.Mutex
-	accounts map[store.AccountID]*account
+	accounts map[accountKey]*account
 }
 
 // New returns a Server.
@@ -75,7 +77,9 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{o: o, accounts: map[store.AccountID]*account{}}
+	s := &Server{o: o, accounts: map[accountKey]*account{}}
+	s.room.left.Store(o.Limits.FetchMemory)
+	return s
 }
 
 // Refuse is the line for clients there is no room for: conn.Options.Refuse.
@@ -88,14 +92,25 @@ func (s *Server) Handle(ctx context.Context, c *conn.Conn) {
 	newSession(s, c).serve(ctx)
 }
 
-// account is what the sessions of one account share.
+// accountKey names an account as somebody sees it: what others are shown of it is not what its owner
+// is.
+type accountKey struct {
+	of, by store.AccountID
+	admin  bool // by logged in as an administrator
+}
+
+// account is what the sessions of one account share. Another person's account, of which mailboxes are
+// shared, has one for each person who looks into it.
 type account struct {
 	*store.Account
+	key      accountKey
+	prefix   string // of the names of its mailboxes; "" for one's own
 	sessions int
 	recent   recentClaims
 	latest   latest
 	boxes    sharedBoxes
 	marks    sharedMarks
+	windows  atomic.Int32 // full ones of FETCH, see room.go
 	// searches holds a token for each search that runs: one person's searches take turns, so that
 	// they leave the processors to others.
 	searches chan struct{}
@@ -110,27 +125,40 @@ func (s *Server) join(id store.AccountID, addr netip.Addr) *account {
 	if !s.o.Sessions.Join(uint64(id), addr) {
 		return nil
 	}
+	sessionsOpen.Inc()
+	return s.hold(accountKey{of: id, by: id}, func() *account {
+		return &account{Account: s.o.Store.Account(id), searches: make(chan struct{}, searchesAtOnce)}
+	})
+}
+
+// hold counts one more session that uses an account, which open opens for the first.
+func (s *Server) hold(key accountKey, open func() *account) *account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.accounts[id]
+	a := s.accounts[key]
 	if a == nil {
-		a = &account{Account: s.o.Store.Account(id), searches: make(chan struct{}, searchesAtOnce)}
-		s.accounts[id] = a
+		a = open()
+		a.key = key
+		s.accounts[key] = a
 	}
 	a.sessions++
-	sessionsOpen.Inc()
 	return a
 }
 
 // leave undoes join, and reports whether this was the account's last session.
 func (s *Server) leave(a *account, addr netip.Addr) (last bool) {
 	s.o.Sessions.Leave(uint64(a.ID()), addr)
+	sessionsOpen.Dec()
+	return s.release(a)
+}
+
+// release undoes hold, and reports whether this was the last session.
+func (s *Server) release(a *account) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sessionsOpen.Dec()
 	if a.sessions--; a.sessions > 0 {
 		return false
 	}
-	delete(s.accounts, a.ID())
+	delete(s.accounts, a.key)
 	return true
 }

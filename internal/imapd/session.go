@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tram/internal/clock"
 	"tram/internal/conn"
 	"tram/internal/imap"
 	"tram/internal/store"
@@ -28,6 +27,9 @@ type session struct {
 	text string // its text, "" for the usual one
 	// toldModSeq: the running command sent a FETCH reply with MODSEQ.
 	toldModSeq bool
+	// cut is the lowest UID that the running command came to, if it was about too many messages (RFC
+	// 9738); 0: it was not.
+	cut store.UID
 
 	out  *[]byte // borrowed while a command writes
 	hold bool    // replies stay in memory: a transaction is open
@@ -46,7 +48,8 @@ type session struct {
 // person is who the client is, and all that it has said since the session began or UNAUTHENTICATE
 // ended the one before: what is in here is forgotten then (RFC 8437 §4.1).
 type person struct {
-	account    *account // nil before log-in
+	account    *account                     // nil before log-in
+	guests     map[store.AccountID]*account // others' accounts that were looked into
 	user       string
 	domain     string // of the account
 	admin      bool   // the account is an administrator
@@ -60,6 +63,7 @@ type person struct {
 	metadata *metadataNews // nil: METADATA is not enabled
 	notify   *notifying    // nil: NOTIFY was never used
 	idle     *store.Watch  // nil: IDLE does not run
+	idleOwn  *store.Watch  // and of the own account, when idle is of another
 }
 
 // mode is what the client has enabled (RFC 5161). Only UNAUTHENTICATE switches it off again.
@@ -70,6 +74,8 @@ type mode struct {
 	qresync   bool
 	// uidOnly: no message number goes either way any more (RFC 9586), see uidonly.go.
 	uidOnly bool
+	// uidsUsed: what was said since then is nothing that only message numbers would make sense of.
+	uidsUsed bool
 }
 
 // newSession is not inlined: the copy of the limits would lie on the stack as long as the session lasts.
@@ -177,10 +183,7 @@ func (s *session) close(began time.Time) {
 	if s.account == nil {
 		return
 	}
-	in, out := s.c.Traffic()
-	s.c.Logger().Info("imap session ended", "account", s.user, "reason", s.reason,
-		"duration", s.srv.o.Clock.Now().Sub(began).Round(time.Millisecond),
-		"bytes_in", in, "bytes_out", out)
+	s.c.LogEnd("imap", s.user, s.reason, s.srv.o.Clock.Now().Sub(began))
 }
 
 // revokeGrace is how long a session may go on with what it is doing after its account was revoked.
@@ -190,52 +193,76 @@ const revokeGrace = 3 * time.Second
 // says BYE; one that is stuck in a write, or in a long command, is cut after a moment.
 func (s *session) revoke() {
 	s.revoked.Store(true)
-	s.c.Interrupt()
-	if clock.Sleep(s.ctx, s.srv.o.Clock, revokeGrace) == nil {
-		// The session notices; there is nothing to do about an error of a socket that is closed.
-		_ = s.c.Close()
-	}
+	s.c.Dismiss(s.ctx, s.srv.o.Clock, revokeGrace)
 }
 
-// view runs fn in a snapshot of the account.
+// view runs fn in a snapshot of the session's own account.
 func (s *session) view(fn func(tx *store.Tx) error) error {
 	return s.account.View(s.ctx, fn)
 }
 
-// update runs fn in a transaction of the account; it is durable when update returns nil.
+// viewSelected is view for the account that the selected mailbox is in.
+func (s *session) viewSelected(fn func(tx *store.Tx) error) error {
+	return s.sel.account.View(s.ctx, fn)
+}
+
+// update runs fn in a transaction of the session's own account; it is durable when update returns nil.
 func (s *session) update(fn func(tx *store.Tx) error) error {
-	return s.change(s.ctx, fn)
+	return s.updateIn(s.account, fn)
+}
+
+// updateSelected is update for the account that the selected mailbox is in.
+func (s *session) updateSelected(fn func(tx *store.Tx) error) error {
+	return s.updateIn(s.sel.account, fn)
+}
+
+// updateIn is update for any account.
+func (s *session) updateIn(a *account, fn func(tx *store.Tx) error) error {
+	return s.change(s.ctx, a, fn)
 }
 
 // freeing is update for what leaves less stored than before: it works on a full disk too.
 func (s *session) freeing(fn func(tx *store.Tx) error) error {
-	return s.change(store.Freeing(s.ctx), fn)
+	return s.freeingIn(s.account, fn)
 }
 
+// freeingSelected is freeing for the account that the selected mailbox is in.
+func (s *session) freeingSelected(fn func(tx *store.Tx) error) error {
+	return s.freeingIn(s.sel.account, fn)
+}
+
+// freeingIn is freeing for any account.
+func (s *session) freeingIn(a *account, fn func(tx *store.Tx) error) error {
+	return s.change(store.Freeing(s.ctx), a, fn)
+}
+
+// sees reports whether the selected mailbox is in an account: its news are read with what changes
+// there.
+func (s *session) sees(a *account) bool { return s.sel != nil && s.sel.account == a }
+
 // change runs a transaction of the session's own, which NOTIFY does not tell it of.
-func (s *session) change(ctx context.Context, fn func(tx *store.Tx) error) error {
+func (s *session) change(ctx context.Context, a *account, fn func(tx *store.Tx) error) error {
 	ctx, stop := s.working(ctx)
 	defer stop()
 	var from, to store.ModSeq
-	fn = s.readAhead(fn)
-	err := s.account.Update(ctx, func(tx *store.Tx) error {
+	if s.sees(a) {
+		fn = readAhead(fn)
+	}
+	err := a.Update(ctx, func(tx *store.Tx) error {
 		from = tx.ModSeq()
 		err := fn(tx)
 		to = tx.ModSeq()
 		return err
 	})
 	if err == nil {
-		s.notify.did(from, to)
+		s.notify.did(a, from, to)
 	}
 	return err
 }
 
 // readAhead reads what the news of the selected mailbox need before fn writes: the first read after
 // a write makes the transaction index all that it wrote.
-func (s *session) readAhead(fn func(tx *store.Tx) error) func(tx *store.Tx) error {
-	if s.sel == nil {
-		return fn
-	}
+func readAhead(fn func(tx *store.Tx) error) func(tx *store.Tx) error {
 	return func(tx *store.Tx) error {
 		if _, err := tx.Keywords(); err != nil {
 			return err

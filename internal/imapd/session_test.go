@@ -42,7 +42,7 @@ func (h *house) wire(nc net.Conn) *wire {
 	if err := nc.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		h.t.Fatal(err)
 	}
-	return &wire{nc, bufio.NewReader(nc)}
+	return &wire{Conn: nc, r: bufio.NewReader(nc)}
 }
 
 // loggedIn is dialRaw over TLS with log-in.

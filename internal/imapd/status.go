@@ -6,7 +6,14 @@ import (
 )
 
 // statusItem appends an item's value.
-type statusItem func(s *session, tx *store.Tx, m *store.Mailbox, b []byte) ([]byte, error)
+type statusItem func(q statusQuestion, m *store.Mailbox, b []byte) ([]byte, error)
+
+// statusQuestion is what items need beside the mailbox. tx is nil where none does.
+type statusQuestion struct {
+	s  *session
+	a  *account // that the mailbox is in
+	tx *store.Tx
+}
 
 // statusItems is every item of STATUS; an extension adds its line here.
 var statusItems = map[string]statusItem{
@@ -17,19 +24,19 @@ var statusItems = map[string]statusItem{
 	"DELETED":       number(func(m *store.Mailbox) uint64 { return uint64(m.Deleted) }),
 	"SIZE":          number(func(m *store.Mailbox) uint64 { return uint64(m.Size) }), // RFC 8438
 	"HIGHESTMODSEQ": number(func(m *store.Mailbox) uint64 { return uint64(m.HighestModSeq) }),
-	"RECENT":        (*session).statusRecent, // RFC 3501 §6.3.10
-	"MAILBOXID": func(_ *session, _ *store.Tx, m *store.Mailbox, b []byte) ([]byte, error) {
-		return append(appendID(append(b, '('), mailboxPrefix, uint64(m.ID)), ')'), nil
+	"RECENT":        statusQuestion.recent, // RFC 3501 §6.3.10
+	"MAILBOXID": func(q statusQuestion, m *store.Mailbox, b []byte) ([]byte, error) {
+		return append(q.a.appendID(append(b, '('), mailboxPrefix, uint64(m.ID)), ')'), nil
 	},
-	"APPENDLIMIT": func(s *session, _ *store.Tx, _ *store.Mailbox, b []byte) ([]byte, error) {
-		return imap.AppendNumber(b, s.srv.o.Limits.AppendSize), nil // RFC 7889 §3.1
+	"APPENDLIMIT": func(q statusQuestion, _ *store.Mailbox, b []byte) ([]byte, error) {
+		return imap.AppendNumber(b, q.s.srv.o.Limits.AppendSize), nil // RFC 7889 §3.1
 	},
-	"DELETED-STORAGE": statusDeletedStorage,
+	"DELETED-STORAGE": statusQuestion.deletedStorage,
 }
 
 // number is for items that are a counter of the mailbox.
 func number(of func(*store.Mailbox) uint64) statusItem {
-	return func(_ *session, _ *store.Tx, m *store.Mailbox, b []byte) ([]byte, error) {
+	return func(_ statusQuestion, m *store.Mailbox, b []byte) ([]byte, error) {
 		return imap.AppendNumber(b, of(m)), nil
 	}
 }
@@ -44,12 +51,19 @@ func (s *session) status() error {
 	if err := s.args(); err != nil {
 		return err
 	}
-	return s.view(func(tx *store.Tx) error {
-		m, err := tx.MailboxByName(name)
+	at, err := s.place(name)
+	if err != nil {
+		return err
+	}
+	return at.view(s.ctx, func(tx *store.Tx) error {
+		m, err := tx.MailboxByName(at.name)
 		if err != nil {
 			return err
 		}
-		return s.statusReply(tx, m, items)
+		if err := needs(m.Rights, store.RightRead); err != nil {
+			return err
+		}
+		return statusQuestion{s, at.account, tx}.reply(m, items)
 	})
 }
 
@@ -67,17 +81,18 @@ func (s *session) checkStatus(items []string) {
 	}
 }
 
-// statusReply writes STATUS, for the command and for LIST RETURN (STATUS).
-func (s *session) statusReply(tx *store.Tx, m *store.Mailbox, items []string) error {
+// reply writes STATUS, for the command and for LIST RETURN (STATUS).
+func (q statusQuestion) reply(m *store.Mailbox, items []string) error {
+	s := q.s
 	b := append(*s.buf(), "* STATUS "...)
-	b = append(imap.AppendMailbox(b, m.Name, s.mode.utf8), " ("...)
+	b = append(imap.AppendMailbox(b, q.a.called(m.Name), s.mode.utf8), " ("...)
 	for i, item := range items {
 		if i > 0 {
 			b = append(b, ' ')
 		}
 		b = append(append(b, item...), ' ')
 		var err error
-		if b, err = statusItems[item](s, tx, m, b); err != nil {
+		if b, err = statusItems[item](q, m, b); err != nil {
 			return err
 		}
 	}
@@ -85,13 +100,13 @@ func (s *session) statusReply(tx *store.Tx, m *store.Mailbox, items []string) er
 	return nil
 }
 
-// statusRecent counts the messages that no session has heard of.
-func (s *session) statusRecent(tx *store.Tx, m *store.Mailbox, b []byte) ([]byte, error) {
-	from := s.account.recent.next(m)
+// recent counts the messages that no session has heard of.
+func (q statusQuestion) recent(m *store.Mailbox, b []byte) ([]byte, error) {
+	from := q.a.recent.next(m)
 	if from == m.RecentFrom {
 		return imap.AppendNumber(b, m.Recent), nil
 	}
-	list, err := tx.List(m.ID)
+	list, err := q.tx.List(m.ID)
 	if err != nil {
 		return b, err
 	}
@@ -99,11 +114,11 @@ func (s *session) statusRecent(tx *store.Tx, m *store.Mailbox, b []byte) ([]byte
 	return imap.AppendNumber(b, list.Len()-i), nil
 }
 
-// statusDeletedStorage sums the sizes of the messages that EXPUNGE would remove (RFC 9208 §4.1.4).
-func statusDeletedStorage(_ *session, tx *store.Tx, m *store.Mailbox, b []byte) ([]byte, error) {
+// deletedStorage sums the sizes of the messages that EXPUNGE would remove (RFC 9208 §4.1.4).
+func (q statusQuestion) deletedStorage(m *store.Mailbox, b []byte) ([]byte, error) {
 	sum := int64(0)
 	if m.Deleted > 0 {
-		list, err := tx.List(m.ID)
+		list, err := q.tx.List(m.ID)
 		if err != nil {
 			return b, err
 		}

@@ -37,7 +37,7 @@ func (s *session) store() error {
 	if err != nil {
 		return err
 	}
-	return s.runStore(nums, cmd)
+	return s.runStore(s.within(nums), cmd)
 }
 
 // storeArguments reads the modifier, the item and the flags.
@@ -81,9 +81,9 @@ func (s *session) runStore(nums numbers, cmd storeCommand) error {
 	var n *news
 	var changed []store.Entry
 	var refused []store.UID
-	update := s.update
+	update := s.updateSelected
 	if cmd.change.Mode == store.RemoveFlags || cmd.change.Flags&store.Deleted != 0 {
-		update = s.freeing // people must be able to clear up on a full disk
+		update = s.freeingSelected // people must be able to clear up on a full disk
 	}
 	err := update(func(tx *store.Tx) (err error) {
 		if changed, refused, err = tx.SetFlags(v.id, uids, cmd.change); err != nil {

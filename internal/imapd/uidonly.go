@@ -24,6 +24,24 @@ func numbered(name string) bool {
 	return uidCommands[name] && name != "EXPUNGE" && name != "ESEARCH"
 }
 
+// keepToUIDs refuses a command with message numbers. The new Outlook, "Microsoft Office 365" 15.20 in the
+// cloud, ENABLEs all that it is offered and then goes on with FETCH by number; refused, as RFC 9586 §3
+// has it, it shows no mail at all. So the mode ends when such a command comes before any command by UID
+// and before a removal was told by UID: until then the numbers are what they were. Nobody who understands
+// the mode sends one. What a client says of itself must not decide this (RFC 2971 §1).
+func (s *session) keepToUIDs(name string) error {
+	switch {
+	case !s.mode.uidOnly:
+	case s.uid:
+		s.mode.uidsUsed = true
+	case numbered(name) && s.mode.uidsUsed:
+		return errUIDRequired
+	case numbered(name):
+		s.mode.uidOnly = false
+	}
+	return nil
+}
+
 // enableUIDOnly begins the mode. Results that the client has asked to be kept up to date by message
 // number (RFC 5267 §4.3) end here, and it is told so.
 func (s *session) enableUIDOnly() {

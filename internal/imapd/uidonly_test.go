@@ -16,6 +16,8 @@ func TestUIDOnlyRefusesNumbers(t *testing.T) {
 	w.want(t, "a OK")
 	w.say(t, "b SELECT INBOX")
 	w.want(t, "b OK")
+	w.say(t, "u UID FETCH 1 UID")
+	w.want(t, "u OK")
 	refused := 0
 	for name := range uidCommands {
 		w.say(t, "n NOOP") // too many bad commands in a row would end the session

@@ -34,6 +34,7 @@ func (s *session) unauthenticate() error {
 // leave gives back what the session holds of its account.
 func (s *session) leave() {
 	s.stopNotifying()
+	s.leaveGuests()
 	if s.stopRevoke != nil {
 		s.stopRevoke()
 	}

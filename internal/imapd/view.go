@@ -13,8 +13,11 @@ import (
 // FETCH, STORE and SEARCH (RFC 9051 §7.5.1). The client's message numbers count list and ghosts
 // together, by UID.
 type view struct {
+	account     *account // that the mailbox is in; the session's own, or another's
 	id          store.MailboxID
-	readOnly    bool
+	readOnly    bool         // opened with EXAMINE
+	rights      store.Rights // of the session's person
+	toldFlags   store.Flags  // keywords that the client has heard of; only in another's mailbox
 	uidValidity uint32
 	at          store.ModSeq // of the account, when list was the newest
 	list        *store.List
@@ -65,6 +68,15 @@ func (v *view) ghostSeq(k int) uint32 { return uint32(v.ghosts[k].before + k + 1
 func (v *view) below(seq uint32) int {
 	gone := sort.Search(len(v.ghosts), func(k int) bool { return v.ghostSeq(k) >= seq })
 	return int(seq) - 1 - gone
+}
+
+// may returns an error unless the session's person has some rights to the mailbox. The store looks
+// again: this is for what it is not asked for, or asked for late.
+func (v *view) may(want store.Rights) error {
+	if v.rights.Has(want) {
+		return nil
+	}
+	return store.ErrNoPermission
 }
 
 // largestUID is what "*" means in a set of UIDs, 0 in an empty mailbox.

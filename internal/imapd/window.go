@@ -27,25 +27,58 @@ type window struct {
 	plan  *fetchPlan
 	fresh map[store.UID]bool // messages whose \Seen this command has set
 
+	downwards  bool // their order is seen to, see runDownwards
 	damaged    bool // a message could not be read
 	gone       bool // a message went while the command ran
 	unknownCTE bool
+	wide       bool // it is a full window now, see room.go
 }
 
 // run writes the messages of the spans.
 func (w *window) run(spans []span) error {
+	if w.s.cut > 0 && !w.downwards {
+		return w.runDownwards(spans)
+	}
 	for len(spans) > 0 {
-		rest, streams, err := w.fill(spans)
+		rest, err := w.step(spans)
 		if err != nil {
-			return err
-		}
-		if err := w.send(streams); err != nil {
 			return err
 		}
 		if err := w.s.ctx.Err(); err != nil {
 			return err
 		}
 		spans = rest
+	}
+	return nil
+}
+
+// step writes one window and returns what is left to do.
+func (w *window) step(spans []span) (rest []span, err error) {
+	w.widen()
+	defer w.narrow()
+	rest, streams, err := w.fill(spans)
+	if err != nil {
+		return nil, err
+	}
+	return rest, w.send(streams)
+}
+
+// runDownwards is run from the highest UID to the lowest, as RFC 9738 §3.1 has it for a command that
+// comes to a part of its messages only.
+func (w *window) runDownwards(spans []span) error {
+	w.downwards = true
+	single := make([]span, 0, windowRows)
+	for k := len(spans) - 1; k >= 0; k-- {
+		for i := spans[k].to - 1; i >= spans[k].from; i-- {
+			single = append(single, span{i, i + 1})
+			if len(single) < windowRows && (k > 0 || i > spans[k].from) {
+				continue
+			}
+			if err := w.run(single); err != nil {
+				return err
+			}
+			single = single[:0]
+		}
 	}
 	return nil
 }
@@ -58,7 +91,7 @@ func (w *window) fill(spans []span) (rest []span, streams []stream, err error) {
 		r := w.row(nil)
 		return w.rows(r, spans), nil, nil
 	}
-	err = s.view(func(tx *store.Tx) (err error) {
+	err = s.viewSelected(func(tx *store.Tx) (err error) {
 		*s.buf() = (*s.buf())[:start]
 		rest, streams, err = w.read(tx, slices.Clone(spans))
 		return err
@@ -99,7 +132,8 @@ func (w *window) anyExtra(spans []span) bool {
 	return false
 }
 
-// rows writes entries from the list alone.
+// rows writes entries from the list alone: what classic Outlook, mutt and Gmail's importer ask for at each
+// visit, the flags of "1:*", touches no disk.
 func (w *window) rows(r *row, spans []span) (rest []span) {
 	for i, sp := range spans {
 		for k, e := range w.entries(sp) {
@@ -179,7 +213,7 @@ func (w *window) lost(tx *store.Tx, e store.Entry) {
 func (w *window) send(streams []stream) error {
 	s := w.s
 	if len(streams) == 0 {
-		return s.spill()
+		return w.spill()
 	}
 	out := *s.buf()
 	done := 0
@@ -198,7 +232,16 @@ func (w *window) send(streams []stream) error {
 		}
 	}
 	*s.out = append(out[:0], out[done:]...)
-	return s.spill()
+	return w.spill()
+}
+
+// spill writes the replies out once they are many, as session.spill does, and those of a small window
+// once there is no room for more of them.
+func (w *window) spill() error {
+	if !w.wide && len(*w.s.buf()) >= narrowBytes {
+		return w.s.write()
+	}
+	return w.s.spill()
 }
 
 // stream is a long body that goes out after the snapshot: its place in the reply buffer and how to
@@ -224,7 +267,13 @@ type row struct {
 }
 
 // full reports whether it is time to send.
-func (r *row) full() bool { return r.rows >= windowRows || len(*r.out) >= windowBytes }
+func (r *row) full() bool {
+	return r.rows >= windowRows || len(*r.out) >= r.w.limit() || len(r.streams) >= windowRows
+}
+
+// tight reports whether n bytes more are too many for the window: of one message a client may ask for
+// more than there is room for, and they are sent as they are read.
+func (r *row) tight(n int64) bool { return int64(len(*r.out))+n > int64(r.w.limit())+inlineBinary }
 
 // write writes one message.
 func (r *row) write(i int, e store.Entry, m *store.Email) {
