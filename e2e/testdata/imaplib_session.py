@@ -54,5 +54,24 @@ typ, data = imap.fetch("1", "(BODYSTRUCTURE ENVELOPE)")
 assert typ == "OK" and b"octet-stream" in b" ".join(x if isinstance(x, bytes) else b" ".join(x) for x in data).lower()
 ok(imap.close())
 ok(imap.delete("Work"))
+
+# Alice shares a folder with Bob, who reads it and takes a message home.
+ok(imap.setacl("Archive", bob, "lrsw"))
+assert bob.encode() + b" lrsw" in ok(imap.getacl("Archive"))[0]
+theirs = imaplib.IMAP4_SSL("localhost", base + 993, ssl_context=context)
+ok(theirs.login(bob, password))
+assert b'"Other users/"' in ok(theirs.namespace())[0]
+name = f'"Other users/{alice}/Archive"'
+assert ok(theirs.myrights(name))[0].endswith(b" lrsw")
+assert any(name.encode() in line for line in ok(theirs.list('""', '"*"')))
+assert int(ok(theirs.select(name))[0]) == 1
+ok(theirs.fetch("1", "(RFC822)"))
+assert ok(theirs.search(None, "SEEN"))[0] == b"1"
+ok(theirs.copy("1", "Archive"))
+assert theirs.expunge()[0] == "NO"
+assert int(ok(theirs.select("Archive"))[0]) == 1
+assert ok(theirs.fetch("1", "(RFC822)"))[0][1] == raw
+theirs.logout()
+ok(imap.deleteacl("Archive", bob))
 imap.logout()
 print("all done")
