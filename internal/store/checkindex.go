@@ -36,6 +36,9 @@ func (c *checker) index() error {
 	if err == nil {
 		err = c.indexed(next, newest, nil)
 	}
+	if errors.Is(err, textindex.ErrOutdated) {
+		return nil // nothing is read of it any more; the server builds it anew
+	}
 	if errors.Is(err, textindex.ErrDamaged) {
 		c.hurt.index = true
 		c.find("text-index", "text index", true, "%v", err)

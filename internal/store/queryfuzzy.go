@@ -215,8 +215,7 @@ func (q *querier) newFuzzyText(text string) (*fuzzyText, error) {
 	}
 	near, err := t.approx.Find(q.tx.ctx, q.tx.r, uint64(q.tx.id))
 	if err != nil {
-		q.tx.s.log.Error("text index cannot be read", "account", uint64(q.tx.id), "err", err)
-		return t, q.tx.ctx.Err() // reading everything finds it too
+		return t, q.withoutIndex(err)
 	}
 	t.near = near
 	return t, nil

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -238,8 +239,7 @@ func (q *querier) narrow(n *node, text string, fields textindex.Field, all bool)
 	}
 	found, err := textindex.Find(q.tx.ctx, q.tx.r, uint64(q.tx.id), text, fields)
 	if err != nil {
-		q.tx.s.log.Error("text index cannot be read", "account", uint64(q.tx.id), "err", err)
-		return q.tx.ctx.Err() // reading everything finds it too
+		return q.withoutIndex(err)
 	}
 	if found.All {
 		return nil
@@ -256,6 +256,15 @@ func (q *querier) narrow(n *node, text string, fields textindex.Field, all bool)
 		return unknown
 	}
 	return nil
+}
+
+// withoutIndex is what becomes of a search whose index cannot be read: reading everything finds it
+// too. One of an older layout is about to be built anew.
+func (q *querier) withoutIndex(err error) error {
+	if !errors.Is(err, textindex.ErrOutdated) {
+		q.tx.s.log.Error("text index cannot be read", "account", uint64(q.tx.id), "err", err)
+	}
+	return q.tx.ctx.Err()
 }
 
 // textHas looks into the message's text, and with header set into its header.

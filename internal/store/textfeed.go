@@ -50,7 +50,8 @@ func (u *unindexed) take() map[AccountID]bool {
 
 // IndexText brings the text index up to date. It is meant to run every few seconds: an account
 // into which mail is streaming is indexed in batches, a quiet one at the next round. A damaged email
-// is left out of the index, and found by no text; a damaged index is built anew.
+// is left out of the index, and found by no text; an index that is damaged or of an earlier version is
+// built anew, and until then a search looks into the mail.
 func (s *Store) IndexText(ctx context.Context) error {
 	if !s.indexed {
 		return nil
@@ -66,7 +67,12 @@ func (s *Store) IndexText(ctx context.Context) error {
 			return err
 		}
 		err := s.indexAccount(ctx, id, growing, batch)
-		if errors.Is(err, textindex.ErrDamaged) {
+		switch {
+		case errors.Is(err, textindex.ErrOutdated):
+			s.log.Info("text index of an earlier version is built anew", "account", uint64(id))
+			err = s.dropIndex(ctx, id)
+			s.unindexed.note(id)
+		case errors.Is(err, textindex.ErrDamaged):
 			s.log.Error("text index is damaged and built anew", "account", uint64(id), "err", err)
 			err = s.dropIndex(ctx, id)
 			s.unindexed.note(id)

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -128,5 +130,62 @@ func TestDamagedIndexIsRebuilt(t *testing.T) {
 	})
 	if err != nil || newest != 2 {
 		t.Errorf("the index covers %d emails (%v), want 2", newest, err)
+	}
+}
+
+// TestOldIndexIsRebuilt: after an update that changed the index, searches look into the mail until
+// it is there again, and nobody is alarmed.
+func TestOldIndexIsRebuilt(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.index = true
+	h.open()
+	h.append("From: a@b\nSubject: x\nContent-Type: text/plain; charset=utf-8\n\nhợp đồng mới\n", h.inbox())
+	index := func() {
+		for range 2 {
+			if err := h.store.IndexText(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	index()
+	cursor := append(kv.AppendUint64([]byte{'x'}, 1), 'c')
+	first := func(set bool) (version byte) {
+		err := h.db.Update(context.Background(), textindex.Scope(1), func(txn kv.Txn) error {
+			value, err := txn.Get(cursor)
+			if err != nil {
+				return err
+			}
+			value = bytes.Clone(value)
+			if version = value[0]; set {
+				value[0] = 2
+			}
+			return txn.Set(cursor, value)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return version
+	}
+	now := first(true)
+	h.open() // the update
+	var said bytes.Buffer
+	h.store.log = slog.New(slog.NewTextHandler(&said, nil))
+	for _, query := range []Filter{BodyText("đồng"), BodyText("hop dong"), Fuzzy{BodyText("đông")}} {
+		if got := h.hits(query); len(got) != 1 {
+			t.Errorf("%v: found %v with an old index", query, got)
+		}
+	}
+	h.check()
+	index()
+	index()
+	if got := first(false); got != now {
+		t.Errorf("the index has version %d, want %d", got, now)
+	}
+	if len(h.hits(BodyText("đồng"))) != 1 || len(h.hits(BodyText("đông"))) != 0 {
+		t.Error("the new index does not answer")
+	}
+	if s := said.String(); strings.Contains(s, "level=ERROR") || strings.Count(s, "built anew") != 1 {
+		t.Errorf("said %s", s)
 	}
 }

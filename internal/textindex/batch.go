@@ -21,8 +21,8 @@ type Batch struct {
 	first, last uint64
 	emails      uint64
 	bytes       int64
-	windows     int // of long words in the current email
-	distinct    int // words of the current email
+	windows     [2]int // of long words in the current email, and of those with marks
+	distinct    int    // words of the current email
 }
 
 // maxWindows is how many pieces of long words of one email are indexed: the links of a newsletter,
@@ -41,7 +41,7 @@ const unsure = "\x00"
 func NewBatch() *Batch {
 	b := &Batch{}
 	b.words.init()
-	b.split.emit, b.split.long = b.word, b.longWord
+	b.split.both, b.split.emit, b.split.long = true, b.word, b.longWord
 	return b
 }
 
@@ -58,7 +58,7 @@ func (b *Batch) Begin(email uint64) {
 	if b.emails == 0 {
 		b.first = email
 	}
-	b.email, b.last, b.windows, b.distinct = email, email, 0, 0
+	b.email, b.last, b.windows, b.distinct = email, email, [2]int{}, 0
 	b.emails++
 }
 
@@ -86,7 +86,11 @@ func (b *Batch) Emails() int { return int(b.emails) }
 func (b *Batch) Bytes() int64 { return b.bytes }
 
 func (b *Batch) longWord(window []byte) {
-	if b.windows++; b.windows > maxWindows {
+	kind := 0
+	if window[0] == marked {
+		kind = 1
+	}
+	if b.windows[kind]++; b.windows[kind] > maxWindows {
 		window = []byte(unsure)
 	}
 	b.word(window)

@@ -252,13 +252,20 @@ func (a *Approx) findIn(
 ) error {
 	// Entries are gathered first: reading postings inside the scan would nest two reads.
 	var hits []approxHit
-	err := h.scanTerms(r, account, nil, func(e *entry) (bool, error) {
-		held := *e
-		held.word = nil
-		if string(e.word) == unsure {
-			hits = append(hits, approxHit{word: -1, entry: held})
+	open, err := h.matching(r, account, term{word: []byte(unsure)})
+	if err != nil {
+		return err
+	}
+	for _, e := range open {
+		hits = append(hits, approxHit{word: -1, entry: e})
+	}
+	// Words with their marks are there without them as well.
+	err = h.scanTerms(r, account, []byte(afterMarked), func(e *entry) (bool, error) {
+		if e.word[0] <= marked {
 			return true, nil
 		}
+		held := *e
+		held.word = nil
 		for i := range a.words {
 			if g := a.grade(i, e.word); g != None {
 				hits = append(hits, approxHit{i, g, held})

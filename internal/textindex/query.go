@@ -104,8 +104,20 @@ func (h header) matching(r kv.Reader, account uint64, t term) ([]entry, error) {
 		held.word = nil
 		hits = append(hits, held)
 	}
-	if t.left { // any term may hold it
-		err := h.scanTerms(r, account, nil, func(e *entry) (bool, error) {
+	if t.left { // any term of its kind may hold it
+		from := []byte(afterMarked)
+		if t.marked() {
+			from = []byte{marked}
+			t.word = t.word[1:]
+		}
+		kind := from[0]
+		err := h.scanTerms(r, account, from, func(e *entry) (bool, error) {
+			if e.word[0] < kind {
+				return true, nil
+			}
+			if kind == marked && e.word[0] != marked {
+				return false, nil
+			}
 			if t.right && bytes.Contains(e.word, t.word) || bytes.HasSuffix(e.word, t.word) {
 				keep(e)
 			}

@@ -196,6 +196,9 @@ func (e *entry) read(d *decoder) error {
 		return ErrDamaged
 	}
 	e.word = append(e.word[:shared], d.bytes(suffix)...)
+	if len(e.word) == 0 {
+		return ErrDamaged
+	}
 	if e.emails = d.uvarint(); e.emails == 1 {
 		e.single = d.uvarint()
 	} else {

@@ -2,8 +2,8 @@
 // them: an inverted index over kv, built from folded words, searched by any part of a word.
 //
 // It promises never to leave out an email that it has indexed and that contains the text; where it
-// cannot be sure by itself (a phrase, a query with marks, a very long word) it says so and the
-// caller looks into the candidates. It is derived data: dropping it loses nothing but time.
+// cannot be sure by itself (a phrase, punctuation, a very long word) it says so and the caller
+// looks into the candidates. It is derived data: dropping it loses nothing but time.
 //
 // What must never happen: a query that misses an indexed email; an index that stops mail from being
 // stored or read because it is damaged.
@@ -21,7 +21,9 @@
 // segments are small; neighbours of one size are merged into one of the next (as in a
 // log-structured tree), so an account of n emails has O(log n) segments and each email is written
 // O(log n) times. A term is a word without case and marks (message.Fold), so that a dictionary is
-// small enough to be read from end to end for the queries that need it: "ell" finds "hello".
+// small enough to be read from end to end for the queries that need it: "ell" finds "hello". A word
+// that is written with marks has a second term with them, "\x01đồng" beside "dong", by which a query
+// with marks is answered as exactly as one without.
 package textindex
 
 import (
@@ -34,7 +36,7 @@ import (
 
 const (
 	space   = 'x'
-	version = 2
+	version = 3 // 2 had no terms with marks
 
 	tagCursor   = 'c'
 	tagHeader   = 'h'
@@ -54,6 +56,10 @@ const (
 
 // ErrDamaged says that the index of an account cannot be read; Drop it and index again.
 var ErrDamaged = errors.New("text index is damaged")
+
+// ErrOutdated says that the index of an account was made by an older version of this package; Drop it
+// and index again.
+var ErrOutdated = errors.New("text index has an older layout")
 
 // Scope is the scope of an account's index in kv.
 func Scope(account uint64) kv.Scope { return kv.Scope(fmt.Sprintf("textindex/%d", account)) }
@@ -79,6 +85,9 @@ func readCursor(r kv.Reader, account uint64) (cursor, error) {
 	}
 	if err != nil {
 		return cursor{}, fmt.Errorf("read text index cursor: %w", err)
+	}
+	if len(b) > 0 && b[0] < version {
+		return cursor{}, ErrOutdated
 	}
 	d := decoder{b: b}
 	d.version()

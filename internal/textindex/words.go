@@ -1,7 +1,6 @@
 package textindex
 
 import (
-	"bytes"
 	"unicode"
 	"unicode/utf8"
 
@@ -14,15 +13,27 @@ const (
 	// stands whole in one window.
 	maxWord    = 40
 	windowStep = 20
+	// fullWord is how many bytes a word may have before its first windows leave.
+	fullWord = 4 * maxWord * utf8.UTFMax
+	// maxHeld is how many bytes a letter with all its marks may have.
+	maxHeld = 256
 )
 
-// splitter cuts text that arrives in chunks into folded words.
+// splitter cuts text that arrives in chunks into folded words, and with both set also into those of
+// its words that have marks, as they stand.
 type splitter struct {
+	both bool
 	word []byte // the word so far, folded
-	cut  []byte // the beginning of a rune whose rest is in the next chunk
-	fold []byte // scratch
-	emit func(word []byte)
-	long func(window []byte) // a piece of a word longer than maxWord
+	// kept is the same with its marks, behind the byte that marks such terms. As long as there was
+	// nothing in the word that has marks it is not apart, and word is all there is to know.
+	kept  []byte
+	apart bool
+	marks bool   // kept has some
+	held  []byte // the end of the last chunk: what comes next may compose with it
+	fold  []byte // scratch
+	keep  []byte // scratch
+	emit  func(word []byte)
+	long  func(window []byte) // a piece of a word longer than maxWord
 }
 
 // small is what an ASCII letter or digit is folded to, and 0 for every other byte.
@@ -38,54 +49,83 @@ var small = func() (t [256]byte) {
 	return t
 }()
 
-// write takes a chunk of UTF-8 text; a word, and even a rune, may go on in the next chunk.
+// write takes a chunk of UTF-8 text; a word, a letter with its marks and even a rune may go on in
+// the next chunk.
 func (s *splitter) write(chunk []byte) {
-	if len(s.cut) > 0 {
-		chunk = append(s.cut, chunk...)
-		s.cut = nil
-	}
-	if n := incomplete(chunk); n > 0 {
-		s.cut = bytes.Clone(chunk[len(chunk)-n:])
-		chunk = chunk[:len(chunk)-n]
-	}
-	// ASCII is folded byte by byte. Around other characters a stretch is cut out for Fold: from the
-	// character before them, which marks may belong to, to the next one that is ASCII.
-	for len(chunk) > 0 {
-		n := s.ascii(chunk)
-		chunk = chunk[n:]
-		if len(chunk) == 0 {
-			break
+	if len(s.held) > 0 {
+		n := 0
+		for n < len(chunk) && chunk[n] >= utf8.RuneSelf {
+			n++
 		}
-		end := 1
-		for end < len(chunk) && chunk[end] >= utf8.RuneSelf {
-			end++
+		s.held = append(s.held, chunk[:n]...)
+		if n < len(chunk) { // nothing composes with ASCII
+			s.whole(s.held)
+			s.held, chunk = s.held[:0], chunk[n:]
+		} else {
+			chunk = s.held
 		}
-		s.other(chunk[:end])
-		chunk = chunk[end:]
 	}
-	// A run without any separator must not grow without bound: what is full leaves by windows.
-	if len(s.word) > 4*maxWord*utf8.UTFMax {
-		w := s.word
-		for len(w) > 2*maxWord*utf8.UTFMax {
-			s.long(w[:runes(w, maxWord)])
-			w = w[runes(w, windowStep):]
+	cut := message.FoldBoundary(chunk)
+	if len(chunk)-cut > maxHeld { // marks and no end: they cannot be told by what is looked for
+		cut = len(chunk) - incomplete(chunk)
+		if s.both {
+			s.emit([]byte(unsure))
 		}
-		s.word = append(s.word[:0], w...)
 	}
+	s.whole(chunk[:cut])
+	s.held = append(s.held[:0], chunk[cut:]...)
 }
 
-// ascii takes the ASCII at the beginning of text, but for a last character that another follows,
+// whole takes text that nothing after it composes with.
+func (s *splitter) whole(text []byte) {
+	// ASCII is folded byte by byte, letters that stand alone by a table. Around other characters a
+	// stretch is cut out for Fold: from the character before them, which marks may belong to, to
+	// the next one that is ASCII.
+	for len(text) > 0 {
+		text = text[s.ascii(text):]
+		if len(text) > 0 {
+			text = text[s.letters(text):]
+		}
+	}
+	s.drain()
+}
+
+// drain keeps a run without any separator from growing without bound: what is full leaves by
+// windows.
+func (s *splitter) drain() {
+	if s.apart {
+		s.drainKept()
+	}
+	if len(s.word) <= fullWord {
+		return
+	}
+	w := s.word
+	for len(w) > fullWord/2 {
+		s.long(w[:runes(w, maxWord)])
+		w = w[runes(w, windowStep):]
+	}
+	s.word = append(s.word[:0], w...)
+}
+
+// ascii takes the ASCII at the beginning of text, but for a last character that a mark may follow,
 // and returns its length.
 func (s *splitter) ascii(text []byte) int {
+	start := 0
+	if s.apart {
+		if start = s.asciiApart(text); s.apart {
+			return start
+		}
+		text = text[start:]
+	}
 	word := s.word
 	for i, c := range text {
 		if c >= utf8.RuneSelf {
 			s.word = word
-			return i
+			return start + i
 		}
-		if i+1 < len(text) && text[i+1] >= utf8.RuneSelf {
+		if i+1 < len(text) && text[i+1] >= firstMark {
 			s.word = word
-			return i
+			return start + i
 		}
 		if l := small[c]; l != 0 {
 			word = append(word, l)
@@ -93,28 +133,28 @@ func (s *splitter) ascii(text []byte) int {
 		}
 		if len(word) > 0 {
 			s.word = word
-			s.flush()
+			s.flushWord()
 			word = s.word
 		}
 	}
 	s.word = word
-	return len(text)
+	return start + len(text)
 }
 
-// other takes text that has more than ASCII in it.
-func (s *splitter) other(text []byte) {
-	s.fold = message.Fold(s.fold[:0], text, true)
-	text = s.fold
-	for len(text) > 0 {
-		n := wordPrefix(text)
-		s.word = append(s.word, text[:n]...)
-		if n == len(text) {
-			break
+// asciiApart is ascii up to the end of a word whose marks are kept apart.
+func (s *splitter) asciiApart(text []byte) int {
+	for i, c := range text {
+		if c >= utf8.RuneSelf || i+1 < len(text) && text[i+1] >= firstMark {
+			return i
 		}
-		s.flush()
-		text = text[n:]
-		text = text[separatorPrefix(text):]
+		l := small[c]
+		if l == 0 {
+			s.flush()
+			return i + 1
+		}
+		s.word, s.kept = append(s.word, l), append(s.kept, l)
 	}
+	return len(text)
 }
 
 // incomplete is the length of a rune's beginning at the end of b.
@@ -132,12 +172,24 @@ func incomplete(b []byte) int {
 
 // end ends the text: what follows is another.
 func (s *splitter) end() {
+	if len(s.held) > 0 {
+		s.whole(s.held)
+		s.held = s.held[:0]
+	}
 	s.flush()
-	s.cut = nil
 }
 
 // flush ends the current word.
 func (s *splitter) flush() {
+	s.flushWord()
+	if s.apart {
+		s.flushKept()
+		s.apart = false
+	}
+}
+
+// flushWord ends the current word without its marks.
+func (s *splitter) flushWord() {
 	w := s.word
 	s.word = s.word[:0]
 	emit := s.emit
@@ -214,11 +266,43 @@ type term struct {
 	left, right bool
 }
 
+// marked says that the word is looked for with its marks.
+func (t *term) marked() bool { return t.word[0] == marked }
+
 // parse cuts a query into terms. exact is false when a term's presence does not prove that the
 // text is there.
 func parse(query string) (terms []term, exact bool) {
-	text := message.Fold(nil, []byte(query), true)
-	exact = string(text) == string(message.Fold(nil, []byte(query), false))
+	bare := message.Fold(nil, []byte(query), true)
+	kept := message.Fold(nil, []byte(query), false)
+	terms, exact = cutTerms(bare)
+	if string(kept) == string(bare) {
+		return terms, exact
+	}
+	// A word of the text that has the marks has them wherever it is looked at, so that one which
+	// the query has with marks replaces the same one without.
+	withMarks, exact := cutTerms(kept)
+	same := len(withMarks) == len(terms)
+	if !same {
+		exact = false
+	}
+	for i, t := range withMarks {
+		switch {
+		case !hasMark(t.word):
+			exact = false
+		case same:
+			t.word = append([]byte{marked}, t.word...)
+			terms[i] = t
+		default:
+			t.word = append([]byte{marked}, t.word...)
+			terms = append(terms, t)
+		}
+	}
+	return terms, exact
+}
+
+// cutTerms cuts a folded query into terms.
+func cutTerms(text []byte) (terms []term, exact bool) {
+	exact = true
 	start := separatorPrefix(text)
 	if start > 0 {
 		exact = false
