@@ -38,8 +38,8 @@ func (a *app) folderAdd() *cobra.Command {
 					return err
 				}
 				if len(f.Access) == 0 {
-					return a.done(f, "Shared folder \"%s\" of %s added. The domain's administrators see it; let others: "+
-						"tram folder share %s \"%s\" anyone read", f.Name, args[0], args[0], f.Name)
+					return a.done(f, "Shared folder \"%s\" of %s added. The domain's administrators see it; "+
+						"let others: tram folder share %s \"%s\" anyone read", f.Name, args[0], args[0], f.Name)
 				}
 				return a.done(f, "Shared folder \"%s\" of %s added. Access: %s.", f.Name, args[0], accessText(f))
 			})

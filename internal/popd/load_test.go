@@ -172,10 +172,12 @@ func (h *house) freed() {
 		c.do("USER "+testUser, "+OK")
 		c.send("PASS " + testPassword + "\r\n")
 		said := c.line()
-		c.Close()
 		if strings.HasPrefix(said, "+OK") {
+			c.do("QUIT", "+OK")
+			c.closed() // this session's place is free as well
 			return
 		}
+		c.Close()
 		if !strings.HasPrefix(said, "-ERR [SYS/TEMP] Too many sessions") {
 			h.t.Fatal(said)
 		}

@@ -89,8 +89,11 @@ func remedy(err error, path string) string {
 
 func (f *folder) join(name string) string { return filepath.Join(f.path, name) }
 
-// Close gives the folder up. The lock file stays: removing it would let two servers in.
-func (f *folder) Close() error { return f.lock.Close() }
+// Close gives the folder up. The lock file stays: removing it would let two servers in. It is unlocked
+// by name: a child that is just being started has a copy of the descriptor, which closing ours leaves.
+func (f *folder) Close() error {
+	return errors.Join(syscall.Flock(int(f.lock.Fd()), syscall.LOCK_UN), f.lock.Close())
+}
 
 // pepper reads the key that passwords are peppered with, and makes it the first time.
 func (f *folder) pepper() ([]byte, error) {

@@ -35,6 +35,7 @@ func (db *DB) open() error {
 	if err := db.opts.FS.MkdirAll(db.dir, 0o700); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
+	db.opts.fewLogs()
 	lock, err := lockDir(db.opts.FS, db.dir)
 	if err != nil {
 		return err

@@ -25,7 +25,8 @@ type Options struct {
 	// CacheBytes bounds the memory for blocks read from tables; 0 is 64 MiB. It grows with use.
 	CacheBytes int64
 	// MemTableBytes bounds the memory for rows not yet in tables, of which there may be three, and
-	// the size of a log file; 0 is 16 MiB. It grows with use.
+	// the size of a log file; 0 is 16 MiB, which is all that a disk below 8 GiB is asked for. It grows
+	// with use.
 	MemTableBytes int64
 	// OnFatal is called once, when the disk has failed in a way after which nothing more can be
 	// promised. The database refuses everything from then on. nil logs the error and exits with
@@ -84,6 +85,14 @@ func (o Options) withDefaults(dir string) Options {
 		o.RepairCommand = "tram check --repair"
 	}
 	return o
+}
+
+// fewLogs keeps log files small on a disk to which a few more or less matter.
+func (o *Options) fewLogs() {
+	s, err := o.Free()
+	if err == nil && !s.Endless && s.Total < 8<<30 {
+		o.MemTableBytes = min(o.MemTableBytes, defaultMemTable)
+	}
 }
 
 // usedSpace asks a file system that is not the operating system's. One that does not know is
