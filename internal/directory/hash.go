@@ -13,6 +13,7 @@ import (
 	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/crypto/argon2"
@@ -98,6 +99,7 @@ type hasher struct {
 	queued atomic.Int64
 	hashes atomic.Int64 // begun so far
 	left   atomic.Int64 // ended since sweep collected last
+	broom  sync.Mutex   // of sweep: whoever comes meanwhile waits until there is room again
 	ran    func()       // tests count the work: called for each hash
 }
 
@@ -150,6 +152,8 @@ const smallHeap = 512 << 20
 // sweep collects what hashes that have ended left lying, so that their memory is one for each
 // processor, however many wrong passwords come.
 func (h *hasher) sweep() {
+	h.broom.Lock()
+	defer h.broom.Unlock()
 	if h.left.Swap(0) == 0 {
 		return
 	}
