@@ -365,7 +365,8 @@ func (recorder) SetWriteDeadline(time.Time) error { return nil }
 
 var badLogins = Fault{
 	ID: "O6", Name: "a flood of wrong passwords", Rounds: rounds{200, 1000, 1000}, Run: runBadLogins,
-	Target: "an honest log-in within 2 s at p99, memory at most 64 MiB for each core, and 48 KiB for each connection, more than after one log-in",
+	Target: "an honest log-in within 2 s at p99, memory at most 64 MiB for each core, and 48 KiB for each " +
+		"connection, more than after one log-in",
 }
 
 // runBadLogins tries wrong passwords from as many addresses at once as there are rounds.
