@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tram/internal/blob"
+	"tram/internal/mailauth"
 	"tram/internal/message"
 	"tram/internal/smtp"
 )
@@ -43,6 +44,8 @@ type Envelope struct {
 	Received    time.Time
 
 	Client Client
+	// Auth is who vouches for the sender; nil: nobody was asked (a submission, a local program).
+	Auth *mailauth.Results
 	// Account is the authenticated sender of a submission, 0 otherwise.
 	Account uint64
 

@@ -74,5 +74,6 @@ func Default() Set {
 			ReadHeader: 5 * time.Second, Read: 30 * time.Second, Write: time.Minute,
 			Idle: 2 * time.Minute, Header: 32 * KiB, Body: 10 * MiB,
 		},
+		MailAuth: defaultMailAuth(),
 	}
 }

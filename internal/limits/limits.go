@@ -29,6 +29,8 @@ type Set struct {
 	DNS     DNS     `toml:"dns"`
 	Storage Storage `toml:"storage"`
 	HTTP    HTTP    `toml:"http"`
+
+	MailAuth MailAuth `toml:"authentication"`
 }
 
 // SMTP bounds what a client of port 25, 465, 587 or LMTP may send.
