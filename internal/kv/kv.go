@@ -27,8 +27,8 @@ var (
 	// ErrClosed says that the database was closed, or that the disk failed and nothing more is
 	// promised.
 	ErrClosed = errors.New("database is closed")
-	// ErrCorrupt marks data that is not what was written. The error that wraps it names the place
-	// and what to run.
+	// ErrCorrupt marks data that is not what was written. The error that wraps it names the place;
+	// one of opening a database names what to run, too.
 	ErrCorrupt = errors.New("stored data is damaged")
 	// ErrInUse says that another process has the database open.
 	ErrInUse = errors.New("database is in use by another process")

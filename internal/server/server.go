@@ -30,6 +30,7 @@ import (
 	"tram/internal/dns"
 	"tram/internal/httpd"
 	"tram/internal/kv"
+	"tram/internal/kv/pebblekv"
 	"tram/internal/queue"
 	"tram/internal/smtp"
 	"tram/internal/store"
@@ -119,12 +120,20 @@ func (s *Server) open(ctx context.Context) error {
 		s.openFolder, s.openDoors, s.openStorage, s.openCerts, s.openPeople, s.openMail,
 		s.openMovers, s.openAdmin, s.hang,
 	} {
-		if err := step(ctx); err != nil {
+		opened := s.DB != nil
+		err := step(ctx)
+		if opened && s.o.Mend == nil && errors.Is(err, kv.ErrCorrupt) {
+			return pebblekv.Advise(err, repairCommand)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// repairCommand is what puts right what is damaged in the database and its rows.
+const repairCommand = "tram check --repair"
 
 // onClose notes what Close has to undo.
 func (s *Server) onClose(fn func() error) { s.closers = append(s.closers, fn) }

@@ -184,10 +184,16 @@ func (db *DB) advise(err error) error {
 	case errors.Is(err, kv.ErrNewer):
 		return fmt.Errorf("%w: install the version that wrote it, or a later one", err)
 	case errors.Is(err, kv.ErrCorrupt):
-		return fmt.Errorf("%w. Restore the newest backup; if there is none, `%s` keeps what can "+
-			"be read, and what was damaged in a directory beside it", err, db.opts.RepairCommand)
+		return Advise(err, db.opts.RepairCommand)
 	}
 	return err
+}
+
+// Advise adds to an error that wraps kv.ErrCorrupt what the operator can do about it: Open does so,
+// and whoever opens the rooms on the database, for their rows are read only then.
+func Advise(err error, repairCommand string) error {
+	return fmt.Errorf("%w. Restore the newest backup; if there is none, `%s` keeps what can "+
+		"be read, and what was damaged in a directory beside it", err, repairCommand)
 }
 
 // Bodies are between these keys, and nothing else is.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -298,7 +299,23 @@ func (t *txn) writable() error {
 // mapError gives damage that Pebble has found the name that package kv has for it.
 func mapError(err error) error {
 	if pebble.IsCorruptionError(err) {
-		return fmt.Errorf("%w: %w", kv.ErrCorrupt, err)
+		return corruption{err}
 	}
 	return err
 }
+
+// corruption is damage that Pebble has found, told in one line: Pebble joins to its own error another
+// one that carries details and says nothing (v2.1.7, corruptionDetailError).
+type corruption struct{ err error }
+
+// Error tells what is damaged, and in which file where Pebble knows.
+func (c corruption) Error() string {
+	text, _, _ := strings.Cut(c.err.Error(), "\n")
+	if info := pebble.ExtractDataCorruptionInfo(c.err); info != nil && info.Path != "" {
+		text += " in " + info.Path
+	}
+	return kv.ErrCorrupt.Error() + ": " + text
+}
+
+// Unwrap returns both names of it.
+func (c corruption) Unwrap() []error { return []error{kv.ErrCorrupt, c.err} }
