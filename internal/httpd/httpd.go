@@ -39,8 +39,10 @@ type Options struct {
 	Metrics http.Handler
 	// HTTPSPort is where the plain front sends visitors; 0: it shows the page itself.
 	HTTPSPort int
-	// Doors are shown on the start page.
+	// Doors are shown on the start page, and to mail programs that ask for them.
 	Doors []Door
+	// IsLocal reports whether a domain's mail is here; nil: mail programs are told nothing.
+	IsLocal func(domain string) bool
 }
 
 // Door is one line of the start page's table: what people enter into their mail programs.
@@ -132,6 +134,7 @@ func (s *Server) mux() http.Handler {
 		mux.Handle("GET /metrics", insiders(s.o.Metrics))
 	}
 	s.pages(mux)
+	s.finders(mux)
 	return mux
 }
 
@@ -188,7 +191,7 @@ func (s *Server) redirect(h http.Handler) http.Handler {
 		if s.o.HTTPSPort != 443 {
 			host = net.JoinHostPort(host, strconv.Itoa(s.o.HTTPSPort))
 		}
-		http.Redirect(w, r, "https://"+host+r.URL.EscapedPath(), http.StatusMovedPermanently)
+		http.Redirect(w, r, "https://"+host+r.URL.EscapedPath()+secureQuery(r), http.StatusMovedPermanently)
 	})
 }
 

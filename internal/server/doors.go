@@ -170,7 +170,7 @@ func (s *Server) hangHTTP() {
 		Hostname: c.Hostname, Version: s.o.Version, Limits: c.Limits.HTTP,
 		Logger: s.o.Logger.With("room", "httpd"), TLS: s.Certs.TLSConfig(certs.HTTPS),
 		Challenge: s.Certs.HTTPHandler, Ready: s.Problem, Metrics: metrics.Handler(),
-		HTTPSPort: s.port("https"),
+		HTTPSPort: s.port("https"), IsLocal: s.Directory.IsLocal,
 	}
 	for _, d := range []struct{ door, name, security string }{
 		{"imaps", "IMAP", "TLS"}, {"imap", "IMAP", "STARTTLS"},
