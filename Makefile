@@ -9,7 +9,7 @@ SHARED    = $(addprefix ./internal/,blob conn deliver directory dns imapd kv/mem
 # What bench-peers compares with, and the tracer that counts syncs.
 PEERS     = dovecot-imapd dovecot-lmtpd dovecot-pop3d dovecot-sieve postfix strace
 
-.PHONY: help run build test race lint fuzz e2e torture bench bench-peers bench-growth
+.PHONY: help run build test race lint fuzz e2e torture bench bench-peers bench-growth bench-spam
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: build ## load tests of bin/tram; the results go to bench/RESULTS.md
 bench-peers: build ## the same work by bin/tram and by Debian's Postfix + Dovecot in turn, and their ratios
 	scripts/test-deps $(PEERS)
 	$(GO) run ./bench peers -keep
+
+bench-spam: ## what the classifier of words finds in two corpora; npm fetches the English one
+	$(GO) run ./bench spam -keep
 
 bench-growth: build ## how cost grows with mailbox, accounts, store, queue and connections
 	$(GO) run ./bench growth -keep

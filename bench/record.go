@@ -17,7 +17,7 @@ import (
 
 // record is what one call measured, as it is kept.
 type record struct {
-	Kind    string // own, peers or growth
+	Kind    string // own, peers, growth or spam
 	When    time.Time
 	Minutes float64 // that it took
 	Machine string
@@ -25,8 +25,9 @@ type record struct {
 	Note    string  `json:",omitempty"` // what whoever measured wants to be read beside it
 	Rounds  int
 	Servers []described
-	Tests   []outcome `json:",omitempty"`
-	Curves  []curve   `json:",omitempty"`
+	Tests   []outcome   `json:",omitempty"`
+	Curves  []curve     `json:",omitempty"`
+	Spam    *spamRecord `json:",omitempty"`
 }
 
 // described is a server as the report tells of it.

@@ -16,7 +16,7 @@ import (
 func writeReport(folder string) error {
 	var b strings.Builder
 	b.WriteString(preface)
-	for _, kind := range []string{"peers", "own", "growth"} {
+	for _, kind := range []string{"peers", "own", "growth", "spam"} {
 		rec, err := readRecord(folder, kind)
 		if err != nil {
 			return err
@@ -34,7 +34,8 @@ func writeReport(folder string) error {
 
 const preface = `# Results
 
-` + "`make bench`, `make bench-peers` and `make bench-growth`" + ` write this file from what they measured (bench/records).
+` + "`make bench`, `make bench-peers`, `make bench-growth` and `make bench-spam`" + ` write this file from what they
+measured (bench/records).
 
 - Load generator and server share the machine; everything goes over loopback. One server runs at a time, started anew
   for each measurement, after the one before has finished what it does in the background.
@@ -50,7 +51,8 @@ const preface = `# Results
 func (rec *record) section() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n%s, %s; %.0f minutes.", map[string]string{
-		"own": "Trạm alone", "peers": "Beside Postfix and Dovecot", "growth": "How cost grows"}[rec.Kind],
+		"own": "Trạm alone", "peers": "Beside Postfix and Dovecot", "growth": "How cost grows",
+		"spam": "What words tell of junk"}[rec.Kind],
 		rec.When.Format("2006-01-02 15:04"), rec.Machine, rec.Minutes)
 	if rec.Load > 0 {
 		fmt.Fprintf(&b, " Load average just before: %.1f.", rec.Load)
@@ -77,6 +79,8 @@ func (rec *record) section() string {
 		rec.details(&b)
 	case "growth":
 		rec.curves(&b)
+	case "spam":
+		rec.spamSection(&b)
 	}
 	for _, t := range rec.Tests {
 		for _, e := range t.Errors {
@@ -222,6 +226,9 @@ func (rec *record) draw(dir string) error {
 		for _, g := range groups {
 			write("peers-"+g.file, rec.bars(g.title, g.tests).SVG())
 		}
+	}
+	if rec.Spam != nil {
+		write("spam-words", rec.Spam.spamPlot().SVG())
 	}
 	for _, c := range rec.Curves {
 		for _, d := range drawings {

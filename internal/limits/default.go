@@ -75,5 +75,13 @@ func Default() Set {
 			Idle: 2 * time.Minute, Header: 32 * KiB, Body: 10 * MiB,
 		},
 		MailAuth: defaultMailAuth(),
+		Signing:  defaultSigning(),
+
+		TLSPolicy: defaultTLSPolicy(),
+		Words:     defaultWords(),
+		Reports:   defaultReports(),
+		Spam:      defaultSpam(),
+		Content:   defaultContent(),
+		Scan:      defaultScan(),
 	}
 }

@@ -31,6 +31,14 @@ type Set struct {
 	HTTP    HTTP    `toml:"http"`
 
 	MailAuth MailAuth `toml:"authentication"`
+
+	TLSPolicy TLSPolicy `toml:"tls_policy"`
+	Words     Words     `toml:"words"`
+	Spam      Spam      `toml:"spam"`
+	Reports   Reports   `toml:"reports"`
+	Content   Content   `toml:"content"`
+	Scan      Scan      `toml:"scan"`
+	Signing   Signing   `toml:"signing"`
 }
 
 // SMTP bounds what a client of port 25, 465, 587 or LMTP may send.
