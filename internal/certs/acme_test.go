@@ -61,7 +61,7 @@ type ca struct {
 func runCA(t *testing.T, httpPort, tlsPort int) ca {
 	t.Helper()
 	names := dns.NewFake("*.acme.test. 60 IN A 127.0.0.1\nmail.acme.test. IN A 127.0.0.1\n" +
-		"imap.acme.test. IN A 127.0.0.1")
+		"imap.acme.test. IN A 127.0.0.1\nmta-sts.acme.test. IN A 127.0.0.1")
 	resolver, stop, err := names.Listen()
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +157,7 @@ func TestACME(t *testing.T) {
 	httpPort, tlsPort := httpLn.Addr().(*net.TCPAddr).Port, tlsLn.Addr().(*net.TCPAddr).Port
 	authority := runCA(t, httpPort, tlsPort)
 	db := memkv.New()
+	now := clock.NewFake(time.Now())
 	var log lines
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -166,7 +167,7 @@ func TestACME(t *testing.T) {
 	open := func(noHTTP, noTLSALPN bool, names ...string) *Manager {
 		t.Helper()
 		m, err := New(Options{
-			Logger: slog.New(slog.NewTextHandler(&log, nil)), Default: names[0],
+			Logger: slog.New(slog.NewTextHandler(&log, nil)), Default: names[0], Clock: now,
 			SelfMade: &SelfMade{Dir: t.TempDir(), Names: []string{"fallback.test"}},
 			ACME: &ACME{DB: db, Names: names, Directory: authority.directory, Email: "postmaster@acme.test",
 				Roots: pool(t, authority.manager.CAFile()), HTTPPort: httpPort, TLSPort: tlsPort,
@@ -246,6 +247,15 @@ func TestACME(t *testing.T) {
 	if again.find("mail.acme.test").Leaf.SerialNumber.Cmp(serial) != 0 {
 		t.Error("a restart asked for another certificate")
 	}
+	// A name that comes later, and goes again.
+	if err := byALPN.Also(t.Context(), []string{"mta-sts.acme.test"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a certificate for a name that came later", func() bool { return issued(byALPN, "mta-sts.acme.test") })
+	if err := byALPN.Also(t.Context(), nil); err != nil || issued(byALPN, "mta-sts.acme.test") {
+		t.Errorf("a name that has gone is still shown (%v)", err)
+	}
+	keysKept(t, byALPN, now, "imap.acme.test")
 }
 
 // TestACMEFailureIsTold proves that what keeps a certificate from being issued reaches the

@@ -258,7 +258,7 @@ func (m *Manager) Status() []Status {
 	}
 	m.mu.Unlock()
 	if m.acme != nil {
-		for _, name := range m.acme.o.Names {
+		for _, name := range m.acme.all() {
 			leaf, err := m.acme.status(name)
 			add(leaf, Status{Names: []string{name}, Source: "acme", Error: errorText(err)})
 		}

@@ -157,7 +157,7 @@ func (a *authority) issue(ca *x509.Certificate, caKey crypto.Signer) error {
 		}
 		template.DNSNames = append(template.DNSNames, name)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := a.key()
 	if err != nil {
 		return err
 	}
@@ -174,6 +174,16 @@ func (a *authority) issue(ca *x509.Certificate, caKey crypto.Signer) error {
 	}
 	a.cert = &cert
 	return nil
+}
+
+// key is that of the certificate before, so that TLSA records of it stay right, or a new one.
+func (a *authority) key() (*ecdsa.PrivateKey, error) {
+	if pair, err := tls.LoadX509KeyPair(a.file(certFile), a.file(keyFile)); err == nil {
+		if key, ok := pair.PrivateKey.(*ecdsa.PrivateKey); ok {
+			return key, nil
+		}
+	}
+	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
 // sign makes the certificate of key with a random serial number.

@@ -24,6 +24,7 @@ const scope kv.Scope = "certs"
 //
 //	c f path   int64 time of writing in Unix nanoseconds, then the file's bytes
 //	c l name   a lock: 16 bytes that its holder knows, int64 end in Unix nanoseconds
+//	c k name   the keys of a name, see ring
 //
 // A path is as certmagic gives it: components with slashes between, in UTF-8 without NUL.
 const (

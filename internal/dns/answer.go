@@ -12,7 +12,8 @@ import (
 
 // answer is what one or more messages say about a question.
 type answer struct {
-	records   []dns.RR // of the type that was asked for, at the end of the aliases
+	name      string   // at the end of the aliases
+	records   []dns.RR // of the type that was asked for, at that name
 	missing   error    // ErrNoDomain or ErrNoRecord when there are none
 	next      string   // an alias leads here, and the message says no more
 	authentic bool
@@ -35,7 +36,9 @@ func (a answer) outcome(q question) error {
 	return fmt.Errorf("look up %s: %w", q, a.missing)
 }
 
-func (a answer) result() Result { return Result{Authentic: a.authentic, TTL: a.ttl} }
+func (a answer) result() Result {
+	return Result{Authentic: a.authentic, TTL: a.ttl, Name: hostName(a.name)}
+}
 
 func (a answer) label() string {
 	if a.missing != nil {
@@ -70,6 +73,7 @@ func readAnswer(q question, r *dns.Msg, l limits.DNS) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	a.name = name
 	for _, rr := range r.Answer {
 		h := rr.Header()
 		if h.Rrtype == q.qtype && h.Class == dns.ClassINET && strings.EqualFold(h.Name, name) {

@@ -144,20 +144,32 @@ func (c *Client) query(ctx context.Context, q question) (answer, error) {
 	return answer{}, fmt.Errorf("look up %s: %w", q, err)
 }
 
-// queryServer asks one server: over UDP, over TCP when the answer was cut off, and without EDNS
-// when the server does not know it.
+// queryServer asks one server that resolves for us, and reads its answer.
 func (c *Client) queryServer(ctx context.Context, q question, server netip.AddrPort) (answer, error) {
+	r, err := c.exchange(ctx, q, server, true)
+	if err != nil {
+		return answer{}, err
+	}
+	return readAnswer(q, r, c.o.Limits)
+}
+
+// exchange asks one server: over UDP, over TCP when the answer was cut off, and without EDNS when
+// the server does not know it. recurse: it is to ask others.
+func (c *Client) exchange(
+	ctx context.Context, q question, server netip.AddrPort, recurse bool,
+) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.Limits.Query)
 	defer cancel()
 	edns := true
 	for tcp := false; ; {
 		m, err := q.message(edns, c.o.MixedCase)
 		if err != nil {
-			return answer{}, err
+			return nil, err
 		}
+		m.RecursionDesired = recurse
 		r, err := c.ask(ctx, m, server, tcp)
 		if err != nil {
-			return answer{}, err
+			return nil, err
 		}
 		switch {
 		case r.Truncated && !tcp:
@@ -165,7 +177,7 @@ func (c *Client) queryServer(ctx context.Context, q question, server netip.AddrP
 		case edns && refusesEDNS(r.Rcode):
 			edns = false
 		default:
-			return readAnswer(q, r, c.o.Limits)
+			return r, nil
 		}
 	}
 }
@@ -246,7 +258,7 @@ var lookup = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.Strict
 
 // newQuestion takes a name as people and protocols write it. ErrNoDomain for what cannot be one.
 func newQuestion(name string, qtype uint16) (question, error) {
-	n := strings.TrimSuffix(name, ".")
+	n := plain(strings.TrimSuffix(name, "."))
 	var err error
 	if strings.IndexFunc(n, func(r rune) bool { return r >= utf8.RuneSelf }) >= 0 {
 		n, err = lookup.ToASCII(n)
@@ -256,19 +268,54 @@ func newQuestion(name string, qtype uint16) (question, error) {
 	if err != nil || !validName(n) {
 		return question{}, fmt.Errorf("look up %q: %w", name, ErrNoDomain)
 	}
-	return question{n + ".", qtype}, nil
+	return question{escape(n) + ".", qtype}, nil
 }
 
-// validName reports whether a name can be asked for: labels of 1 to 63 printable octets, none of
-// which means something to the library's text form, 253 together.
+// validName reports whether a name can be asked for: labels of 1 to 63 octets of ASCII that is no
+// control and no backslash, 253 together. Names that no host can have are asked for all the same: the
+// macros of SPF make such, and records may stand there (RFC 7208 §7.1).
 func validName(n string) bool {
 	for i := 0; i < len(n); i++ {
-		if n[i] <= ' ' || n[i] >= 0x7f || strings.IndexByte(`\"();@`, n[i]) >= 0 {
+		if n[i] < ' ' || n[i] >= 0x7f || n[i] == '\\' {
 			return false
 		}
 	}
 	_, ok := dns.IsDomainName(n)
 	return ok && n != "" && len(n) <= 253 && !strings.HasSuffix(n, ".")
+}
+
+// special are the octets before which the library's text form of a name has a backslash.
+const special = ` '@;()"`
+
+// plain undoes escape, for names that come from answers. What else has a backslash stays as it is, and
+// is refused.
+func plain(n string) string {
+	if strings.IndexByte(n, '\\') < 0 {
+		return n
+	}
+	var b strings.Builder
+	for i := 0; i < len(n); i++ {
+		if n[i] == '\\' && i+1 < len(n) && strings.IndexByte(special, n[i+1]) >= 0 {
+			i++
+		}
+		b.WriteByte(n[i])
+	}
+	return b.String()
+}
+
+// escape puts a name into the library's text form.
+func escape(n string) string {
+	if !strings.ContainsAny(n, special) {
+		return n
+	}
+	var b strings.Builder
+	for i := range len(n) {
+		if strings.IndexByte(special, n[i]) >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(n[i])
+	}
+	return b.String()
 }
 
 // ednsSize is the largest answer that crosses the Internet over UDP unbroken, RFC 9715 §3.2.

@@ -381,8 +381,32 @@ func TestHalfAnAddressAnswer(t *testing.T) {
 	})
 	for _, host := range []string{"four.test", "six.test"} {
 		got, result, err := c.Addrs(context.Background(), host)
-		if err != nil || len(got) != 1 || result != (Result{}) {
+		if err != nil || len(got) != 1 || result != (Result{Name: host}) {
 			t.Errorf("%s: %v, %+v, %v; want one address, not to be kept", host, got, result, err)
+		}
+	}
+}
+
+// Whoever makes one of the two questions fail must not make a signed zone look unsigned: DANE hangs
+// on that (RFC 7672 §2.1.2).
+func TestHalfAnAnswerStaysAuthentic(t *testing.T) {
+	t.Parallel()
+	for fails, record := range map[uint16]string{
+		dns.TypeAAAA: "a.test. IN A 192.0.2.1", dns.TypeA: "a.test. IN AAAA 2001:db8::1",
+	} {
+		for _, signed := range []bool{true, false} {
+			c := client(Options{}, func(q *dns.Msg, _ bool) (*dns.Msg, error) {
+				if q.Question[0].Qtype == fails {
+					return reply(t, q, dns.RcodeServerFailure), nil
+				}
+				r := reply(t, q, dns.RcodeSuccess, record)
+				r.AuthenticatedData = signed
+				return r, nil
+			})
+			_, result, err := c.Addrs(context.Background(), "a.test")
+			if err != nil || result.Authentic != signed || result.TTL != 0 {
+				t.Errorf("%s, signed %v: %+v, %v", record, signed, result, err)
+			}
 		}
 	}
 }

@@ -49,6 +49,9 @@ type Result struct {
 	// that say so are trusted.
 	Authentic bool
 	TTL       time.Duration // how long the answer may be kept, 0 for not at all
+	// Name is where aliases led, in lower case without trailing dot; the name that was asked for
+	// when there are none (RFC 7672 §2.2.2 needs it).
+	Name string
 }
 
 // Resolver looks names up. Names are absolute, with or without the trailing dot, in A-labels or in
@@ -60,6 +63,9 @@ type Resolver interface {
 	MX(ctx context.Context, domain string) ([]MX, Result, error)
 	// Addrs returns the addresses of a host, IPv6 before IPv4.
 	Addrs(ctx context.Context, host string) ([]netip.Addr, Result, error)
+	// Family returns all addresses of one family: what a rule about a client's own address needs (RFC
+	// 7208 §5), where an error of the other family must neither help nor harm.
+	Family(ctx context.Context, host string, six bool) ([]netip.Addr, Result, error)
 	// TXT returns one string for each record, its parts joined (RFC 7208 §3.3).
 	TXT(ctx context.Context, name string) ([]string, Result, error)
 	// PTR returns the names of an address, in lower case without trailing dot.

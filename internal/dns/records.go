@@ -64,13 +64,17 @@ func (c *Client) Addrs(ctx context.Context, host string) ([]netip.Addr, Result, 
 	v4, err4 := c.look(ctx, host, dns.TypeA)
 	v6 := <-six
 	addrs := mix(addresses(v6.a), addresses(v4), c.o.Limits.Addrs)
-	result := Result{v4.authentic && v6.a.authentic, min(v4.ttl, v6.a.ttl)}
+	result := Result{v4.authentic && v6.a.authentic, min(v4.ttl, v6.a.ttl), v4.result().Name}
 	switch {
 	case len(addrs) > 0:
-		if err4 != nil && v4.missing == nil { // half an answer is not to be kept
-			result = Result{}
+		// Half an answer is not to be kept. It is worth what DNSSEC says of that half: else whoever
+		// makes the other one fail could make the zone look unsigned.
+		if err4 != nil && v4.missing == nil {
+			result = Result{Authentic: v6.a.authentic, Name: v6.a.result().Name}
 		} else if v6.err != nil && v6.a.missing == nil {
-			result = Result{}
+			result = Result{Authentic: v4.authentic, Name: result.Name}
+		} else if err4 != nil {
+			result.Name = v6.a.result().Name
 		}
 		return addrs, result, nil
 	case errors.Is(err4, ErrTemporary):

@@ -12,6 +12,7 @@ import (
 
 	"tram/internal/blob"
 	"tram/internal/mailauth"
+	"tram/internal/mailauth/check"
 	"tram/internal/message"
 	"tram/internal/smtp"
 )
@@ -44,8 +45,14 @@ type Envelope struct {
 	Received    time.Time
 
 	Client Client
+	// Check is what has looked at the bytes as the client sent them, and can say who vouches for them;
+	// nil: nobody has, or it has been asked.
+	Check *check.Check
 	// Auth is who vouches for the sender; nil: nobody was asked (a submission, a local program).
 	Auth *mailauth.Results
+	// Known: the reverse-path was shown to be the sender's own when the message came from outside, so that
+	// notices may go there.
+	Known bool
 	// Account is the authenticated sender of a submission, 0 otherwise.
 	Account uint64
 
@@ -59,6 +66,12 @@ type Envelope struct {
 	HoldUntil  time.Time
 	DeliverBy  DeliverBy
 	Priority   int // MT-PRIORITY, RFC 6710: -9 to 9
+
+	// HoldReason keeps a message that is handed to the queue there, until HoldUntil or, where that is
+	// zero, until an administrator lets it go; it says why, for people.
+	HoldReason string
+	// Junk: the message was judged before it waited, and goes to the junk mail of its recipients.
+	Junk bool
 }
 
 // Client is who handed the message over.

@@ -1,9 +1,9 @@
 // Package mailauth answers "who vouches for this message?": what SPF, DKIM, ARC, DMARC and the
 // reverse name of the client say about a message, as values.
 //
-// The inner rooms do the work, each for one standard: spf, dkim, arc, dmarc, authres. This package
-// holds what they find out, and runs them over a message while it streams in: one pass over the
-// bytes, however many signatures there are, and look-ups in the DNS only after its end.
+// The inner rooms do the work, each for one standard: spf, dkim, arc, dmarc, authres. Another, check,
+// runs them over a message while it streams in: one pass over the bytes, however many signatures there
+// are, and look-ups in the DNS only after its end. This package holds what they find out.
 //
 // It promises that nothing is a pass that was not checked: a look-up that failed is "temperror", a
 // limit that was reached is "permerror" or "policy", a signature of a part of the message is never a

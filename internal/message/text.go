@@ -18,6 +18,15 @@ import (
 // made plain (see [HTMLText]). A part that is no text gives its body as text for what it is worth.
 // r holds the whole message. Memory is bounded, whatever the part holds.
 func Text(r io.ReaderAt, p *Part) io.Reader {
+	text := Source(r, p)
+	if p.Subtype == "html" {
+		text = HTMLText(text)
+	}
+	return text
+}
+
+// Source is Text with the tags of HTML left in.
+func Source(r io.ReaderAt, p *Part) io.Reader {
 	head := make([]byte, min(p.Body.Len(), sniffBytes))
 	body := Body(r, p)
 	n, err := io.ReadFull(body, head)
@@ -27,11 +36,7 @@ func Text(r io.ReaderAt, p *Part) io.Reader {
 		rest = io.MultiReader(bytes.NewReader(head), failed{err})
 	}
 	c, enc := textCharset(p, head)
-	text := io.Reader(wholeReader{transform.NewReader(rest, textDecoder(c, enc))})
-	if p.Subtype == "html" {
-		text = HTMLText(text)
-	}
-	return text
+	return wholeReader{transform.NewReader(rest, textDecoder(c, enc))}
 }
 
 // sniffBytes is how much of a text is looked at to find its charset where the header says none:

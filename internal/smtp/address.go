@@ -62,7 +62,8 @@ func newAddress(local, domain string) (Address, error) {
 	}
 	a := Address{Local: local, Domain: domain}
 	n := len(quoteLocal(local))
-	if n > MaxLocal || len(domain) > MaxDomain || n+len("<@>")+len(domain) > MaxPath {
+	// A return address holds another's domain and local part: no way to keep that within 64.
+	if n > MaxLocal && !IsReturnAddress(local) || len(domain) > MaxDomain || n+len("<@>")+len(domain) > MaxPath {
 		return Address{}, ErrTooLong
 	}
 	return a, nil

@@ -65,6 +65,10 @@ type reader struct {
 	aside []byte   // the texts of all other tokens
 	taken []uint64 // bits: words of arena that a clue has used
 
+	// Of the tokens those that say something, as they stand and the strongest first.
+	found, sorted []clue
+	order         []uint64
+
 	kind  kind
 	last  word
 	start int // of the word that is being read, in arena
@@ -101,7 +105,8 @@ func newReader(key sipKey, most int) *reader {
 		clear(r.seen)
 	}
 	*r = reader{key: key, known: letters(), most: most, seen: r.seen, list: r.list[:0],
-		arena: r.arena[:0], aside: r.aside[:0], taken: r.taken[:0], bare: r.bare[:0], apart: r.apart[:0]}
+		arena: r.arena[:0], aside: r.aside[:0], taken: r.taken[:0], bare: r.bare[:0], apart: r.apart[:0],
+		found: r.found[:0], sorted: r.sorted[:0], order: r.order[:0]}
 	return r
 }
 

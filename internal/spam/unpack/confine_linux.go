@@ -1,0 +1,75 @@
+package unpack
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"tram/internal/limits"
+)
+
+// children says that decoders run in processes of their own here.
+const children = true
+
+// exitTime is the exit code of a child whose processor time is used up.
+const exitTime = 3
+
+// confine takes from this process what a decoder does not need. Without room for another descriptor it can
+// open no file and no connection; the pipes to the parent stay. Memory is what it has now (the Go runtime
+// reserves much address space that it does not use) and as much more as the limit says. renew gives it
+// processor time for one file.
+func confine(l limits.Content) (renew func() error, err error) {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return nil, fmt.Errorf("confine: %w", err)
+	}
+	pages, err := strconv.ParseUint(strings.Fields(string(statm) + " 0")[0], 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("confine: %w", err)
+	}
+	over := make(chan os.Signal, 1)
+	signal.Notify(over, unix.SIGXCPU)
+	go func() {
+		<-over
+		os.Exit(exitTime)
+	}()
+	debug.SetMemoryLimit(l.DecodeMemory * 3 / 4)
+	space := pages*uint64(os.Getpagesize()) + uint64(l.DecodeMemory)
+	for _, r := range []struct {
+		what int
+		to   uint64
+	}{
+		{unix.RLIMIT_AS, space}, {unix.RLIMIT_CORE, 0}, {unix.RLIMIT_FSIZE, 0}, {unix.RLIMIT_NOFILE, 0},
+	} {
+		if err := unix.Setrlimit(r.what, &unix.Rlimit{Cur: r.to, Max: r.to}); err != nil {
+			return nil, fmt.Errorf("confine: %w", err)
+		}
+	}
+	// Nobody of the same user looks into it or changes it; what fails here is no reason not to work.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	return func() error { return renewCPU(l.DecodeCPU) }, nil
+}
+
+// renewCPU sets the processor time at which the process ends to what it has used and d more.
+func renewCPU(d time.Duration) error {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return fmt.Errorf("confine: %w", err)
+	}
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CPU, &r); err != nil {
+		return fmt.Errorf("confine: %w", err)
+	}
+	used := uint64(u.Utime.Sec+u.Stime.Sec) + 1
+	r.Cur = min(used+uint64((d+time.Second-1)/time.Second), r.Max)
+	if err := unix.Setrlimit(unix.RLIMIT_CPU, &r); err != nil {
+		return fmt.Errorf("confine: %w", err)
+	}
+	return nil
+}

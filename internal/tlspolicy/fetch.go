@@ -1,0 +1,135 @@
+package tlspolicy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"tram/internal/dns"
+)
+
+// fetchError is why a policy could not be had, with what a report calls that.
+type fetchError struct {
+	result ResultType
+	err    error
+}
+
+// Error says why.
+func (e *fetchError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *fetchError) Unwrap() error { return e.err }
+
+// errInside says that a policy host's addresses are all of inner networks, or of this machine.
+var errInside = errors.New("no public address")
+
+// headerBytes bounds the header of an answer over HTTPS.
+const headerBytes = 16 << 10
+
+// fetch gets a domain's policy over HTTPS, RFC 8461 §3.3: from the one host that may serve it, with a
+// certificate of that host, and without being sent elsewhere.
+func (f *Finder) fetch(ctx context.Context, domain string) (*STS, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.o.Limits.Fetch)
+	defer cancel()
+	host := PolicyHost(domain)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+PolicyPath, nil)
+	if err != nil {
+		return nil, &fetchError{STSFetch, err}
+	}
+	req.Header.Set("User-Agent", "tram")
+	req.Header.Set("Accept", "text/plain")
+	resp, err := f.http.Do(req)
+	if err != nil {
+		return nil, &fetchError{webResult(err), fmt.Errorf("fetch policy: %w", err)}
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK { // RFC 8461 §3.3: no redirect is followed
+		return nil, &fetchError{STSFetch, fmt.Errorf("fetch policy: %s answers %s", host, resp.Status)}
+	}
+	kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil || kind != "text/plain" {
+		return nil, &fetchError{STSFetch,
+			fmt.Errorf("fetch policy: %s serves %.60q, not text/plain", host, resp.Header.Get("Content-Type"))}
+	}
+	most := f.o.Limits.PolicyBytes
+	text, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
+	switch {
+	case err != nil:
+		return nil, &fetchError{STSFetch, fmt.Errorf("fetch policy: %w", err)}
+	case len(text) > most:
+		return nil, &fetchError{STSInvalid, fmt.Errorf("%w: more than %d octets", errPolicy, most)}
+	}
+	p, err := parseSTS(string(text), f.o.Limits.MX)
+	if err != nil {
+		return nil, &fetchError{STSInvalid, err}
+	}
+	p.MaxAge = min(p.MaxAge, f.o.Limits.MaxAge)
+	return p, nil
+}
+
+// webResult tells a certificate that does not do from everything else.
+func webResult(err error) ResultType {
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
+		return STSWebPKI
+	}
+	return STSFetch
+}
+
+// client makes the one HTTP client of the room. It knows no proxy, keeps nothing (RFC 8461 §3.3: no
+// HTTP cache), and dials what dial allows.
+func (f *Finder) client() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext: f.dial, DisableKeepAlives: true, DisableCompression: true,
+			TLSHandshakeTimeout: f.o.Limits.Fetch, MaxResponseHeaderBytes: headerBytes,
+			TLSClientConfig: &tls.Config{RootCAs: f.o.Roots, MinVersion: tls.VersionTLS12, Time: f.o.Clock.Now},
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// dialOne is how long one of several addresses may take to answer.
+const dialOne = 15 * time.Second
+
+// dial connects to a policy host by the house's own resolver, at an address that a stranger's DNS may
+// name: never one of this machine or of a network behind it.
+func (f *Finder) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	addrs, _, err := f.o.Resolver.Addrs(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	err = fmt.Errorf("%s: %w", host, errInside)
+	for _, a := range addrs {
+		if !f.allowed(dns.Plain(a)) {
+			continue
+		}
+		one, cancel := context.WithTimeout(ctx, dialOne)
+		var c net.Conn
+		c, err = f.o.Dialer.DialContext(one, network,
+			net.JoinHostPort(a.String(), strconv.Itoa(f.o.HTTPSPort)))
+		cancel()
+		if err == nil {
+			return c, nil
+		}
+	}
+	return nil, err
+}
+
+func (f *Finder) allowed(a netip.Addr) bool {
+	if f.o.AllowPrivate {
+		return true
+	}
+	return dns.Public(a)
+}
