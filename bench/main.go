@@ -7,6 +7,7 @@
 //	bench -large                      those of 100,000 messages and 10,000 connections too
 //	bench -server FILE -tests 4k      a server that runs already: FILE is JSON, see server.go
 //	bench peers                       Trạm and Debian's Postfix + Dovecot in turn, with the ratios
+//	bench checks                      what the checks of mail from outside cost, with them and without in turn
 //	bench growth -only mailbox        how cost grows with mailbox, accounts, store, queue, connections
 //	bench spam                        what the classifier of words finds in two corpora
 //	bench report                      writes the report and the plots anew from what is kept
@@ -22,6 +23,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -35,6 +37,8 @@ type options struct {
 	base, rounds                                    int
 	scale, storeGB                                  float64
 	large, keep                                     bool
+	checks                                          bool           // of mail from outside are on
+	names                                           netip.AddrPort // name server of the servers; zero: none
 	guests                                          *guests
 }
 
@@ -120,6 +124,8 @@ func run(mode string, o options) error {
 		rec, err = measureOwn(o)
 	case "peers":
 		rec, err = measurePeers(o)
+	case "checks":
+		rec, err = measureChecks(o)
 	case "growth":
 		rec, err = measureGrowth(o)
 	case "spam":
@@ -127,7 +133,7 @@ func run(mode string, o options) error {
 	case "report":
 		return writeReport(o.folder)
 	default:
-		return fmt.Errorf("there is no %q; there are peers, growth, spam and report", mode)
+		return fmt.Errorf("there is no %q; there are peers, checks, growth, spam and report", mode)
 	}
 	if rec == nil {
 		return err

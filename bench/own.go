@@ -69,10 +69,19 @@ func newTram(o options) (*Server, error) {
 		Settings: []string{"`tram demo --measure`: log-in without TLS allowed, limits per address lifted; " +
 			"all else as by default, the full-text index included"},
 	}
-	s.life = &tram{dir: dir, args: []string{
+	if o.checks {
+		s.checks = true
+	} else {
+		s.Settings = append(s.Settings, "`--no-checks`: nobody asks who sent a message or whether it is junk")
+	}
+	args := []string{
 		o.tram, "demo", "--measure", "--data", filepath.Join(dir, "data"),
-		"--port-base", strconv.Itoa(base), "--smarthost", s.Sink,
-	}}
+		"--port-base", strconv.Itoa(base), "--smarthost", s.Sink, "--no-checks=" + strconv.FormatBool(!o.checks),
+	}
+	if o.names.IsValid() {
+		args = append(args, "--dns", o.names.String())
+	}
+	s.life = &tram{dir: dir, args: args}
 	version, err := exec.Command(o.tram, "version").Output()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s version: %w", o.tram, err), os.RemoveAll(dir))

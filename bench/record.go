@@ -17,7 +17,7 @@ import (
 
 // record is what one call measured, as it is kept.
 type record struct {
-	Kind    string // own, peers, growth or spam
+	Kind    string // own, peers, checks, growth or spam
 	When    time.Time
 	Minutes float64 // that it took
 	Machine string
@@ -28,6 +28,7 @@ type record struct {
 	Tests   []outcome   `json:",omitempty"`
 	Curves  []curve     `json:",omitempty"`
 	Spam    *spamRecord `json:",omitempty"`
+	Checks  *checkTimes `json:",omitempty"`
 }
 
 // described is a server as the report tells of it.

@@ -16,7 +16,7 @@ import (
 func writeReport(folder string) error {
 	var b strings.Builder
 	b.WriteString(preface)
-	for _, kind := range []string{"peers", "own", "growth", "spam"} {
+	for _, kind := range []string{"peers", "own", "checks", "growth", "spam"} {
 		rec, err := readRecord(folder, kind)
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func (rec *record) section() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n%s, %s; %.0f minutes.", map[string]string{
 		"own": "Trạm alone", "peers": "Beside Postfix and Dovecot", "growth": "How cost grows",
-		"spam": "What words tell of junk"}[rec.Kind],
+		"spam": "What words tell of junk", "checks": "What the checks cost"}[rec.Kind],
 		rec.When.Format("2006-01-02 15:04"), rec.Machine, rec.Minutes)
 	if rec.Load > 0 {
 		fmt.Fprintf(&b, " Load average just before: %.1f.", rec.Load)
@@ -77,6 +77,8 @@ func (rec *record) section() string {
 		rec.details(&b)
 	case "own":
 		rec.details(&b)
+	case "checks":
+		rec.checksSection(&b)
 	case "growth":
 		rec.curves(&b)
 	case "spam":
@@ -120,6 +122,11 @@ func (rec *record) compare(b *strings.Builder) {
 	for _, group := range groups {
 		fmt.Fprintf(b, "![%s](plots/peers-%s.svg)\n", group.title, group.file)
 	}
+	rec.table(b, rows)
+}
+
+// table lists rows of two servers with their ratios.
+func (rec *record) table(b *strings.Builder, rows []row) {
 	fmt.Fprintf(b, "\n| work | %s | %s | ratio |\n| --- | ---: | ---: | ---: |\n", rec.Servers[0].Name,
 		rec.Servers[1].Name)
 	for _, row := range rows {

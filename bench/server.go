@@ -35,6 +35,9 @@ type Server struct {
 	Settings []string
 	Durable  string // what is on disk when a message is acknowledged
 
+	checks bool    // looks at mail from outside; then every message that was signed must be found genuine
+	signer *signer // of the loads that are signed
+
 	life  life    // nil: it runs already, and is left alone
 	scale float64 // of the amounts of work; 1 as documented
 	dials atomic.Int64

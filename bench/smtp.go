@@ -25,6 +25,7 @@ type smtpLoad struct {
 	curves   []tls.CurveID // key exchanges that are offered; nil: all
 	users    []int         // the recipients in turn; nil: all
 	keep     bool          // what was delivered stays in the mailboxes
+	signed   *signer       // makes a DKIM signature for each message, before the time counts; nil: none
 	done     func()        // is called when all is delivered, before anything else is asked of the server
 }
 
@@ -58,7 +59,7 @@ func (l smtpLoad) inject(
 			user, password, from := login(w)
 			err := l.session(t, user, password, &next, func(s *wire.SMTP, seq int) error {
 				size := l.mix[seq%len(l.mix)]
-				msg := wire.Stuff(parcel(run, seq, size, from, rcpt(seq)))
+				msg := wire.Stuff(append(l.signed.field(seq), parcel(run, seq, size, from, rcpt(seq))...))
 				_, took, err := s.Send(from, rcpt(seq), msg)
 				if err != nil {
 					return err
@@ -165,9 +166,12 @@ func smtpIn(s *Server, l smtpLoad) (Result, error) {
 	}
 	run := "r" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	var ack latency
-	cpu, start := s.cpu(), time.Now()
 	anybody := func(int) (string, string, string) { return "", "", stranger }
 	rcpt := func(seq int) string { return s.user(l.user(s, seq)) }
+	if err := l.signed.signAll(l, run, rcpt); err != nil {
+		return nil, err
+	}
+	cpu, start := s.cpu(), time.Now()
 	target := s.target(s.SMTP, security)
 	if l.curves != nil { // loopback, and the server is under test
 		target.Config = &tls.Config{InsecureSkipVerify: true, CurvePreferences: l.curves}
@@ -221,7 +225,7 @@ func waitDelivered(s *Server, boxes map[int]*inbox) error {
 // verify reads what arrived and compares it. What is not to stay is removed.
 func verify(s *Server, l smtpLoad, boxes map[int]*inbox, acked map[int]sent, run string, r Result) error {
 	seen := map[int]int{}
-	altered, strange := 0, 0
+	altered, strange, unproved := 0, 0, 0
 	for u, b := range boxes {
 		if b.want == 0 {
 			continue
@@ -241,6 +245,9 @@ func verify(s *Server, l smtpLoad, boxes map[int]*inbox, acked map[int]sent, run
 			// Servers put trace fields on top: the message must end in ours.
 			if !bytes.HasSuffix(raw, parcel(run, seq, m.size, stranger, s.user(u))) {
 				altered++
+			}
+			if s.checks && l.signed != nil && !proved(raw) {
+				unproved++
 			}
 		}, fmt.Sprintf("UID FETCH %d:* (BODY.PEEK[])", max(b.box.UIDNext, 1)))
 		if err == nil && !l.keep {
@@ -263,6 +270,9 @@ func verify(s *Server, l smtpLoad, boxes map[int]*inbox, acked map[int]sent, run
 	}
 	r["lost"], r["doubled"] = float64(lost), float64(doubled)
 	r["altered"], r["strange"] = float64(altered), float64(strange)
+	if unproved > 0 {
+		return fmt.Errorf("of %d messages %d were not found to be genuine", len(acked), unproved)
+	}
 	if lost+doubled+altered+strange > 0 {
 		return fmt.Errorf("of %d messages %d are lost, %d there more than once, %d altered; %d are strange",
 			len(acked), lost, doubled, altered, strange)

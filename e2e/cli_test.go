@@ -61,6 +61,7 @@ func TestCommands(t *testing.T) {
 			"until":       scriptUntil,
 			"field":       words(2, scriptField),
 			"mail":        words(3, scriptMail),
+			"refused":     words(3, scriptRefused),
 			"submit":      words(4, scriptSubmit),
 			"login":       scriptLogin,
 			"newpassword": words(1, scriptPassword),
@@ -217,6 +218,16 @@ func at(ts *testscript.TestScript, path string) string {
 
 func scriptMail(ts *testscript.TestScript, args []string) {
 	send(ts, wire.Target{Addr: house(ts).addr(25)}, "", "", args[0], args[1], args[2])
+}
+
+// scriptRefused sends mail that is not to be taken.
+func scriptRefused(ts *testscript.TestScript, args []string) {
+	c, err := wire.DialSMTP(wire.Target{Addr: house(ts).addr(25)}, "", "")
+	ts.Check(err)
+	defer c.Close()
+	if _, _, err = c.Send(args[0], args[1], wire.Stuff([]byte(letter(args[0], args[1], args[2])))); err == nil {
+		ts.Fatalf("mail from %s was taken", args[0])
+	}
 }
 
 func scriptSubmit(ts *testscript.TestScript, args []string) {

@@ -10,16 +10,34 @@ import (
 
 // postfix is a Postfix of the test's own: a private configuration, queue and port.
 type postfix struct {
-	t   *testing.T
-	dir string
-	cmd string
+	t      *testing.T
+	dir    string
+	cmd    string
+	inside []string // a command that what is started is given to
+}
+
+// postfixOptions are what differs from one Postfix to another.
+type postfixOptions struct {
+	listen string   // "address:port" of its smtpd
+	main   string   // lines of main.cf, in place of those of the same names
+	inside []string // a command that runs another one somewhere else
 }
 
 // startPostfix runs Postfix on 127.0.0.1:port. It takes mail for outside.test into one mailbox
 // file and sends mail for example.test to the demo server.
 func startPostfix(t *testing.T, port int, relay string) *postfix {
 	t.Helper()
-	p := &postfix{t: t, dir: t.TempDir(), cmd: need(t, "postfix", "postfix")}
+	return runPostfix(t, postfixOptions{
+		listen: fmt.Sprintf("127.0.0.1:%d", port),
+		main: "inet_interfaces = 127.0.0.1\nsmtp_dns_support_level = disabled\n" +
+			"transport_maps = inline:{example.test=smtp:[127.0.0.1]:" + relay + "}\n",
+	})
+}
+
+// runPostfix runs a Postfix.
+func runPostfix(t *testing.T, o postfixOptions) *postfix {
+	t.Helper()
+	p := &postfix{t: t, dir: t.TempDir(), cmd: need(t, "postfix", "postfix"), inside: o.inside}
 	if os.Geteuid() != 0 {
 		t.Fatal("Postfix starts as root only: run make test as root")
 	}
@@ -36,7 +54,7 @@ func startPostfix(t *testing.T, port int, relay string) *postfix {
 	}
 	run(t, "", "chown", "postfix", filepath.Join(p.dir, "data"))
 	run(t, "", "chown", "5000:5000", filepath.Join(p.dir, "mail"))
-	write(t, filepath.Join(p.dir, "etc/main.cf"), fmt.Sprintf(`compatibility_level = 3.6
+	write(t, filepath.Join(p.dir, "etc/main.cf"), override(fmt.Sprintf(`compatibility_level = 3.6
 queue_directory = %[1]s/spool
 data_directory = %[1]s/data
 command_directory = /usr/sbin
@@ -45,7 +63,6 @@ mail_owner = postfix
 setgid_group = postdrop
 maillog_file = %[1]s/log
 maillog_file_prefixes = %[1]s
-inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 myhostname = mx.outside.test
 mydestination =
@@ -60,14 +77,12 @@ virtual_gid_maps = static:5000
 virtual_minimum_uid = 5000
 message_size_limit = 52428800
 virtual_mailbox_limit = 0
-smtp_dns_support_level = disabled
 smtpd_recipient_restrictions =
   check_recipient_access inline:{{gone@nowhere.invalid = 550 5.1.1 no such person}},
   permit_mynetworks, reject
 smtp_tls_security_level = may
-transport_maps = inline:{example.test=smtp:[127.0.0.1]:%[2]s}
-`, p.dir, relay))
-	write(t, filepath.Join(p.dir, "etc/master.cf"), fmt.Sprintf(`127.0.0.1:%d inet n - n - - smtpd
+`, p.dir), o.main))
+	write(t, filepath.Join(p.dir, "etc/master.cf"), fmt.Sprintf(`%s inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -88,22 +103,67 @@ virtual unix - n n - - virtual
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
-`, port))
-	run(t, "", p.cmd, "-c", filepath.Join(p.dir, "etc"), "start")
+`, o.listen))
+	p.run("start")
 	t.Cleanup(func() {
-		try(t, "", p.cmd, "-c", filepath.Join(p.dir, "etc"), "stop")
+		all := p.words(p.cmd, "-c", filepath.Join(p.dir, "etc"), "stop")
+		try(t, "", all[0], all[1:]...)
 		if t.Failed() {
-			log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
-			t.Logf("Postfix wrote:\n%s", log)
+			t.Logf("Postfix wrote:\n%s", p.log())
 		}
 	})
 	return p
 }
 
+// override puts lines of main.cf in place of those with their names. A line that begins with white space
+// continues the one before it.
+func override(base, lines string) string {
+	name := func(line string) string {
+		n, _, _ := strings.Cut(line, "=")
+		return strings.TrimSpace(n)
+	}
+	replaced := map[string]bool{}
+	for line := range strings.Lines(lines) {
+		replaced[name(line)] = true
+	}
+	var b strings.Builder
+	dropped := false
+	for line := range strings.Lines(base) {
+		if line[0] != ' ' {
+			dropped = replaced[name(line)]
+		}
+		if !dropped {
+			b.WriteString(line)
+		}
+	}
+	return b.String() + lines
+}
+
+// words is a command line where this Postfix is.
+func (p *postfix) words(args ...string) []string {
+	return append(append([]string(nil), p.inside...), args...)
+}
+
+func (p *postfix) run(verb string) {
+	p.t.Helper()
+	all := p.words(p.cmd, "-c", filepath.Join(p.dir, "etc"), verb)
+	run(p.t, "", all[0], all[1:]...)
+}
+
+// log is what it has written.
+func (p *postfix) log() string {
+	b, err := os.ReadFile(filepath.Join(p.dir, "log"))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
 // queue is what mailq prints.
 func (p *postfix) queue() string {
 	p.t.Helper()
-	return run(p.t, "", "postqueue", "-c", filepath.Join(p.dir, "etc"), "-p")
+	all := p.words("postqueue", "-c", filepath.Join(p.dir, "etc"), "-p")
+	return run(p.t, "", all[0], all[1:]...)
 }
 
 // mailbox is what arrived at outside.test.

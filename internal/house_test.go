@@ -24,7 +24,7 @@ var floors = [][]string{
 	{"clock", "limits", "metrics"}, // the ground: no room of ours below
 	{"conn", "tlspolicy", "certs", "dns", "kv", "blob", "config"},
 	{"message", "smtp", "imap", "sieve", "pim", "mailauth"},
-	{"envelope", "textindex", "trace", "directory", "spam"},
+	{"envelope", "textindex", "trace", "directory", "spam", "scan"},
 	{"store"},
 	{"deliver", "queue", "reports", "backup"},
 	{"admin"},
@@ -34,9 +34,16 @@ var floors = [][]string{
 
 // sameFloor are the imports within one floor that the design allows, each with its reason.
 var sameFloor = map[string]string{
-	"blob -> kv":   "bodies live in kv by default",
-	"certs -> kv":  "ACME's storage is kv",
-	"certs -> dns": "TLSA data",
+	"blob -> kv":          "bodies live in kv by default",
+	"mailauth -> message": "signatures are of header fields, and an author is an address",
+	"mailauth -> smtp":    "a domain has one canonical form",
+	"certs -> kv":         "ACME's storage is kv",
+	"certs -> dns":        "TLSA data",
+	"tlspolicy -> dns":    "policies begin in the DNS",
+	"spam -> envelope":    "evidence is of a message with what is known beside its bytes",
+	"scan -> envelope":    "what a filter is told about a message",
+	"scan -> spam":        "what a filter says are signs; the readings of a message",
+	"tlspolicy -> kv":     "MTA-STS policies are kept",
 }
 
 // neverSeen are the rooms that doors must not know: they speak to store and deliver instead.

@@ -3,10 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"net/netip"
 	"path/filepath"
 	"strings"
 	"text/template"
+
+	"tram/internal/admin/zone"
 )
 
 // print tells the operator what was made and what is left to do.
@@ -15,11 +16,15 @@ func (s *setup) print(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("parse text: %w", err)
 	}
+	records, err := s.zone()
+	if err != nil {
+		return err
+	}
 	program := "/usr/local/bin/tram"
 	err = t.Execute(w, map[string]any{
 		"Config": s.file, "ConfigFolder": filepath.Dir(s.file), "Data": s.data, "Account": s.made,
-		"Kept": s.kept, "Zone": s.zone(), "Hostname": s.hostname, "Domain": s.domain,
-		"Program": program, "Unit": unit(program, s.file, s.data), "Addresses": s.addrs,
+		"Kept": s.kept, "Zone": records, "Hostname": s.hostname, "Domain": s.domain,
+		"Program": program, "Unit": unit(program, s.file, s.data),
 	})
 	if err != nil {
 		return fmt.Errorf("print: %w", err)
@@ -62,72 +67,20 @@ Open ports 25, 80, 110, 143, 443, 465, 587, 993 and 995. Port 80 or 443 must be 
 People set their mail programs to {{.Hostname}}: IMAP port 993 and SMTP port 465, both with TLS; the
 user name is the whole address. "tram account add ADDRESS" adds the next person.
 
-The DKIM keys are made, in {{.Data}}/dkim, and their records may be published now; this version
-does not sign outgoing mail yet. Until it does, leave the DMARC policy at p=none.
+"tram doctor" compares all this with what the Internet sees, and says what is missing. "tram domain dns
+{{.Domain}}" prints the records again, with those that can be told only while the server runs.
+
+Outgoing mail is signed (DKIM) as soon as the server finds the two _domainkey records above in the DNS;
+it looks every quarter of an hour, and "tram dkim list" shows what it found. New keys are made twice a
+year: "tram dkim record {{.Domain}}" shows their records. When the list says "active" for both, and
+mail arrives well, the DMARC policy can go from p=none to p=quarantine and p=reject.
 `
 
 // zone lists the DNS records in zone-file form, RFC 1035 §5.1.
-func (s *setup) zone() string {
+func (s *setup) zone() (string, error) {
 	var b strings.Builder
-	record := func(name, kind, data string) { fmt.Fprintf(&b, "%s 3600 IN %s %s\n", name, kind, data) }
-	comment := func(text string) { fmt.Fprintf(&b, "; %s\n", text) }
-	host, domain := s.mailHost(), s.domain+"."
-
-	comment("The server.")
-	s.addressRecords(record, comment)
-	comment("Where mail for the domain goes.")
-	record(domain, "MX", "10 "+host)
-	comment("Who may send mail of the domain (SPF, RFC 7208); the second is for the greeting.")
-	record(domain, "TXT", quoteTXT("v=spf1 mx -all"))
-	if host != domain {
-		record(host, "TXT", quoteTXT("v=spf1 a -all"))
-	}
-	comment("The keys of its signatures (DKIM, RFC 6376, RFC 8463).")
-	for _, k := range s.keys {
-		record(k.selector+"._domainkey."+domain, "TXT", quoteTXT(k.record))
-	}
-	comment("What receivers do with mail that only claims to be yours, and whom they tell (DMARC).")
-	record("_dmarc."+domain, "TXT", quoteTXT("v=DMARC1; p=none; rua=mailto:postmaster@"+s.domain))
-	comment("How mail programs find the server (RFC 6186, RFC 8314).")
-	record("_submissions._tcp."+domain, "SRV", "0 1 465 "+host)
-	record("_submission._tcp."+domain, "SRV", "10 1 587 "+host)
-	record("_imaps._tcp."+domain, "SRV", "0 1 993 "+host)
-	record("_imap._tcp."+domain, "SRV", "10 1 143 "+host)
-	record("_pop3s._tcp."+domain, "SRV", "20 1 995 "+host)
-	record("_pop3._tcp."+domain, "SRV", "30 1 110 "+host)
-	comment("Who may issue certificates for the server (RFC 8659).")
-	record(host, "CAA", `0 issue "letsencrypt.org"`)
-	return b.String()
-}
-
-// addressRecords are those of this machine, or an example where it knows none.
-func (s *setup) addressRecords(record func(name, kind, data string), comment func(string)) {
-	if len(s.addrs) == 0 {
-		comment("This machine sees no public address of its own: put the server's here.")
-		comment(s.mailHost() + " 3600 IN A 192.0.2.1")
-		comment(s.mailHost() + " 3600 IN AAAA 2001:db8::1")
-		return
-	}
-	for _, a := range s.addrs {
-		record(s.mailHost(), addressKind(a), a.String())
-	}
-}
-
-func addressKind(a netip.Addr) string {
-	if a.Is4() {
-		return "A"
-	}
-	return "AAAA"
-}
-
-// quoteTXT writes text as strings of at most 255 bytes, RFC 1035 §3.3.14.
-func quoteTXT(text string) string {
-	var parts []string
-	for len(text) > 255 {
-		parts = append(parts, `"`+text[:255]+`"`)
-		text = text[255:]
-	}
-	return strings.Join(append(parts, `"`+text+`"`), " ")
+	err := zone.Write(&b, s.records)
+	return b.String(), err
 }
 
 // unit is a systemd unit that leaves the server nothing but its work.

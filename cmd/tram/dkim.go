@@ -1,108 +1,130 @@
 package main
 
 import (
-	"crypto"
-	"crypto/ed25519"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
-	"errors"
+	"context"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"strings"
 	"time"
 
-	"tram/internal/server"
+	"github.com/spf13/cobra"
+
+	"tram/internal/admin"
+	"tram/internal/admin/zone"
 )
 
-// dkimKey is a signing key of a domain. The private half is a PKCS #8 PEM file named after the
-// selector.
-type dkimKey struct {
-	selector string
-	record   string // the TXT record's text, RFC 6376 §3.6.1 and RFC 8463 §4
+func (a *app) dkim() *cobra.Command {
+	c := a.talks(&cobra.Command{Use: "dkim", Short: "Keys that sign outgoing mail",
+		Args: cobra.ArbitraryArgs, RunE: group})
+	c.AddCommand(
+		&cobra.Command{
+			Use: "list [DOMAIN]", Short: "List the signing keys", Args: cobra.MaximumNArgs(1),
+			ValidArgsFunction: a.domains,
+			RunE: func(c *cobra.Command, args []string) error {
+				return a.ask(c.Context(), func(ctx context.Context, client *admin.Client) error {
+					keys, err := client.SigningKeys(ctx, strings.Join(args, ""))
+					if err != nil {
+						return err
+					}
+					return a.listKeys(keys)
+				})
+			},
+		},
+		&cobra.Command{
+			Use: "record DOMAIN", Short: "Show the DNS records of the signing keys",
+			Args: exactly("DOMAIN"), ValidArgsFunction: a.domains,
+			RunE: func(c *cobra.Command, args []string) error {
+				return a.ask(c.Context(), func(ctx context.Context, client *admin.Client) error {
+					keys, err := client.SigningKeys(ctx, args[0])
+					if err != nil {
+						return err
+					}
+					if a.json {
+						return a.printJSON(keys)
+					}
+					fmt.Fprint(a.out, keyRecords(keys))
+					return nil
+				})
+			},
+		},
+		&cobra.Command{
+			Use: "rotate DOMAIN", Short: "Make the next signing keys now, before it is time",
+			Args: exactly("DOMAIN"), ValidArgsFunction: a.domains,
+			RunE: func(c *cobra.Command, args []string) error {
+				return a.ask(c.Context(), func(ctx context.Context, client *admin.Client) error {
+					keys, err := client.SigningDo(ctx, args[0], admin.SigningAction{Action: admin.SigningRotate})
+					if err != nil {
+						return err
+					}
+					return a.done(keys, "The next keys of %s wait for their records "+
+						"to be put into the DNS:\n\n%s\nThey sign as soon as the server sees the records "+
+						"there. Leave the old ones for two weeks more.",
+						args[0], keyRecords(waiting(keys)))
+				})
+			},
+		},
+		&cobra.Command{
+			Use:   "activate DOMAIN [SELECTOR]",
+			Short: "Sign with the keys that wait, whatever the DNS shows",
+			Args:  cobra.RangeArgs(1, 2), ValidArgsFunction: a.domains,
+			RunE: func(c *cobra.Command, args []string) error {
+				action := admin.SigningAction{Action: admin.SigningActivate, Selector: strings.Join(args[1:], "")}
+				return a.ask(c.Context(), func(ctx context.Context, client *admin.Client) error {
+					keys, err := client.SigningDo(ctx, args[0], action)
+					if err != nil {
+						return err
+					}
+					if a.json {
+						return a.printJSON(keys)
+					}
+					return a.listKeys(keys)
+				})
+			},
+		},
+	)
+	return c
 }
 
-// makeDKIM makes an Ed25519 and an RSA-2048 key in folder, or reads those that are there.
-func makeDKIM(folder string, now time.Time) ([]dkimKey, error) {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("make folder of DKIM keys: %w", err)
-	}
-	var keys []dkimKey
-	for _, kind := range []struct {
-		name string
-		make func() (crypto.Signer, error)
-	}{
-		{"ed", func() (crypto.Signer, error) {
-			_, key, err := ed25519.GenerateKey(rand.Reader)
-			return key, err
-		}},
-		{"rsa", func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }},
-	} {
-		// Keys are replaced now and then: the year and month tell the next ones apart.
-		k, err := dkimFile(folder, kind.name+now.UTC().Format("200601"), kind.make)
-		if err != nil {
-			return nil, err
+// waiting are the keys that sign nothing yet.
+func waiting(keys []admin.SigningKey) (made []admin.SigningKey) {
+	for _, k := range keys {
+		if k.State == "made" {
+			made = append(made, k)
 		}
-		keys = append(keys, k)
 	}
-	return keys, nil
+	return made
 }
 
-func dkimFile(folder, selector string, make func() (crypto.Signer, error)) (dkimKey, error) {
-	path := filepath.Join(folder, selector+".pem")
-	key, err := readKey(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if key, err = make(); err == nil {
-			err = writeKey(path, key)
+// listKeys shows keys as a table.
+func (a *app) listKeys(keys []admin.SigningKey) error {
+	if a.json {
+		return a.printJSON(keys)
+	}
+	t := table{{"DOMAIN", "SELECTOR", "ALGORITHM", "STATE", "SINCE", "IN THE DNS"}}
+	for _, k := range keys {
+		since := k.Created
+		if k.Activated != nil {
+			since = *k.Activated
 		}
+		if k.Retired != nil {
+			since = *k.Retired
+		}
+		shown := "yes"
+		switch {
+		case k.Asked == nil:
+			shown = "not asked yet"
+		case !k.Published:
+			shown = "no: " + k.Problem
+		}
+		t.add(k.Domain, k.Selector, k.Algorithm, k.State, since.Local().Format(time.DateOnly), shown)
 	}
-	if err != nil {
-		return dkimKey{}, fmt.Errorf("make DKIM key %s: %w", selector, err)
-	}
-	record, err := dkimRecord(key.Public())
-	return dkimKey{selector, record}, err
+	return a.list(t, "There are no signing keys.")
 }
 
-func readKey(path string) (crypto.Signer, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+// keyRecords are the TXT records of keys in zone-file form.
+func keyRecords(keys []admin.SigningKey) string {
+	var b strings.Builder
+	for _, k := range keys {
+		fmt.Fprintf(&b, "; %s, %s\n%s. 3600 IN TXT %s\n", k.Selector, k.State, k.Name, zone.Quote(k.Record))
 	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, fmt.Errorf("%s is no PEM file: remove it to make a new key", path)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("%s holds a key that cannot sign", path)
-	}
-	return signer, nil
-}
-
-func writeKey(path string, key crypto.Signer) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	return server.WriteSecret(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-}
-
-// dkimRecord is the public half: RSA as SubjectPublicKeyInfo (RFC 6376 §3.6.1), Ed25519 as the bare
-// 32 bytes (RFC 8463 §4.2).
-func dkimRecord(public crypto.PublicKey) (string, error) {
-	if ed, ok := public.(ed25519.PublicKey); ok {
-		return "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(ed), nil
-	}
-	der, err := x509.MarshalPKIXPublicKey(public)
-	if err != nil {
-		return "", fmt.Errorf("encode DKIM key: %w", err)
-	}
-	return "v=DKIM1; k=rsa; p=" + base64.StdEncoding.EncodeToString(der), nil
+	return b.String()
 }

@@ -32,6 +32,7 @@ func (a *app) domain() *cobra.Command {
 				return a.ask(c.Context(), a.listDomains)
 			},
 		},
+		a.domainDNS(),
 		a.domainQuota(),
 		&cobra.Command{
 			Use:   "rm DOMAIN",

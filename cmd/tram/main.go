@@ -96,8 +96,9 @@ server.`,
 		RunE: func(c *cobra.Command, args []string) error { return group(c, args) },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(a.demo(), a.setup(), a.serve(), a.domain(), a.account(), a.alias(), a.folder(), a.queue(),
-		a.check(), a.trace(), a.profile(), a.version())
+	root.AddCommand(a.demo(), a.setup(), a.serve(), a.doctor(), a.domain(), a.dkim(), a.account(),
+		a.alias(), a.folder(), a.queue(), a.spam(), a.check(), a.trace(), a.dmarc(), a.tlsrpt(), a.profile(),
+		a.version(), a.decode())
 	guard(root)
 	return root
 }

@@ -39,7 +39,7 @@ func (a *app) runServe(ctx context.Context) error {
 	logger := a.logger(c.Log)
 	prepare(logger)
 	s, err := server.Open(ctx, server.Options{
-		Config: *c, Version: fullVersion(), Logger: logger, Given: given,
+		Config: *c, Version: fullVersion(), Logger: logger, Given: given, Decoder: decoder(),
 	})
 	if err != nil {
 		return err

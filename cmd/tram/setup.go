@@ -6,16 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"tram/internal/admin"
+	"tram/internal/admin/zone"
 	"tram/internal/config"
 	"tram/internal/server"
 	"tram/internal/smtp"
@@ -27,11 +24,9 @@ type setup struct {
 	data, file              string
 	password                secret
 
-	addrs []netip.Addr // this machine's public addresses, for the DNS records
-	now   time.Time
-	keys  []dkimKey
-	made  admin.Account // with a generated password, if there is one
-	kept  bool          // the account was there already
+	records []zone.Record
+	made    admin.Account // with a generated password, if there is one
+	kept    bool          // the account was there already
 }
 
 func (a *app) setup() *cobra.Command {
@@ -84,25 +79,7 @@ func (s *setup) complete() error {
 			return fmt.Errorf("find path: %w", err)
 		}
 	}
-	s.now = time.Now()
-	s.addrs = publicAddresses()
 	return nil
-}
-
-// publicAddresses are this machine's addresses that the Internet may reach.
-func publicAddresses() []netip.Addr {
-	var list []netip.Addr
-	found, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil // the records are printed with a place to fill in
-	}
-	for _, f := range found {
-		p, err := netip.ParsePrefix(f.String())
-		if a := p.Addr(); err == nil && a.IsGlobalUnicast() && !a.IsPrivate() {
-			list = append(list, a)
-		}
-	}
-	return list
 }
 
 func (a *app) runSetup(ctx context.Context, s *setup) error {
@@ -122,16 +99,14 @@ func (a *app) runSetup(ctx context.Context, s *setup) error {
 	if err := s.people(ctx, c, password); err != nil {
 		return err
 	}
-	if s.keys, err = makeDKIM(filepath.Join(s.data, server.DKIMName, s.domain), s.now); err != nil {
-		return err
-	}
 	if err := s.write(c); err != nil {
 		return err
 	}
 	return s.print(a.out)
 }
 
-// people makes the domain and the account. Both may be there from a run that was cut short.
+// people makes the domain, its signing keys and the account. They may be there from a run that was cut
+// short.
 func (s *setup) people(ctx context.Context, c config.Config, password string) (err error) {
 	house, err := server.Open(ctx, server.Options{Config: c, Version: fullVersion(), Offline: true})
 	if err != nil {
@@ -146,12 +121,27 @@ func (s *setup) people(ctx context.Context, c config.Config, password string) (e
 	if err != nil {
 		return err
 	}
+	if err := makeKeys(ctx, house.Admin, s.domain); err != nil {
+		return err
+	}
+	if s.records, err = house.Admin.Records(ctx, s.domain); err != nil {
+		return err
+	}
 	s.made, err = house.Admin.AddAccount(ctx, admin.NewAccount{
 		Address: s.admin, Password: password, Admin: true,
 	})
 	if errors.As(err, &f) && f.Kind == admin.KindExists {
 		s.kept = true
 		s.made, err = house.Admin.Account(ctx, s.admin)
+	}
+	return err
+}
+
+// makeKeys sees to it that a domain has signing keys: one that an earlier build made may have none.
+func makeKeys(ctx context.Context, house *admin.House, domain string) error {
+	keys, err := house.SigningKeys(ctx, domain)
+	if err == nil && len(keys) == 0 {
+		_, err = house.SigningDo(ctx, domain, admin.SigningAction{Action: admin.SigningRotate})
 	}
 	return err
 }
@@ -179,6 +169,3 @@ func (s *setup) write(c config.Config) error {
 	}
 	return nil
 }
-
-// mailHost is the hostname as a zone file has it.
-func (s *setup) mailHost() string { return strings.TrimSuffix(s.hostname, ".") + "." }

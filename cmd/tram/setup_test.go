@@ -2,9 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/ed25519"
-	"crypto/rsa"
-	"encoding/base64"
 	"flag"
 	"net"
 	"net/netip"
@@ -13,12 +10,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/miekg/dns"
 
 	"tram/internal/admin"
+	"tram/internal/admin/zone"
 	"tram/internal/config"
 )
 
@@ -28,9 +24,13 @@ func example() *setup {
 	return &setup{
 		hostname: "mail.example.com", domain: "example.com", admin: "you@example.com",
 		data: "/var/lib/tram", file: "/etc/tram/tram.toml",
-		addrs: []netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")},
-		keys: []dkimKey{{"ed202611", "v=DKIM1; k=ed25519; p=" + strings.Repeat("E", 44)},
-			{"rsa202611", "v=DKIM1; k=rsa; p=" + strings.Repeat("R", 392)}},
+		records: zone.Records(
+			zone.Server{Hostname: "mail.example.com", Issuer: "letsencrypt.org", Addrs: []netip.Addr{
+				netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8::7")}},
+			zone.Domain{Name: "example.com", PolicyID: "0123", DMARCReports: "dmarc-reports",
+				TLSReports: "tls-reports", Keys: []zone.Key{
+					{Selector: "ed202611", Record: "v=DKIM1; k=ed25519; p=" + strings.Repeat("E", 44)},
+					{Selector: "rsa202611", Record: "v=DKIM1; k=rsa; p=" + strings.Repeat("R", 392)}}}),
 		made: admin.Account{Address: "you@example.com", Password: "abcde-fghij-kmnpq-rstuv"},
 	}
 }
@@ -57,93 +57,6 @@ func TestSetupPrints(t *testing.T) {
 	}
 }
 
-// TestZone reads the records back as a name server would (RFC 1035 §5.1).
-func TestZone(t *testing.T) {
-	t.Parallel()
-	s := example()
-	kinds := map[uint16]int{}
-	p := dns.NewZoneParser(strings.NewReader(s.zone()), "", "")
-	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
-		kinds[rr.Header().Rrtype]++
-		if txt, ok := rr.(*dns.TXT); ok && strings.Contains(txt.Hdr.Name, "_domainkey") {
-			if got := strings.Join(txt.Txt, ""); got != s.keys[0].record && got != s.keys[1].record {
-				t.Errorf("DKIM record %q", got)
-			}
-		}
-		if !dns.IsSubDomain("example.com.", rr.Header().Name) || rr.Header().Ttl != 3600 {
-			t.Errorf("record %v", rr)
-		}
-	}
-	if err := p.Err(); err != nil {
-		t.Fatal(err)
-	}
-	want := map[uint16]int{dns.TypeA: 1, dns.TypeAAAA: 1, dns.TypeMX: 1, dns.TypeTXT: 5, dns.TypeSRV: 6, dns.TypeCAA: 1}
-	if diff := cmp.Diff(want, kinds); diff != "" {
-		t.Error(diff)
-	}
-	s.addrs = nil
-	if z := s.zone(); !strings.Contains(z, "; mail.example.com. 3600 IN A 192.0.2.1\n") {
-		t.Errorf("a machine without addresses: %s", z)
-	}
-}
-
-func TestDKIMKeys(t *testing.T) {
-	t.Parallel()
-	folder := filepath.Join(t.TempDir(), "dkim", "example.com")
-	now := time.Date(2026, 11, 30, 23, 0, 0, 0, time.UTC)
-	keys, err := makeDKIM(folder, now)
-	if err != nil || len(keys) != 2 {
-		t.Fatal(keys, err)
-	}
-	again, err := makeDKIM(folder, now)
-	if diff := cmp.Diff(keys, again, cmp.AllowUnexported(dkimKey{})); diff != "" || err != nil {
-		t.Errorf("a second run makes other keys: %v %s", err, diff)
-	}
-	for i, selector := range []string{"ed202611", "rsa202611"} {
-		path := filepath.Join(folder, selector+".pem")
-		info, err := os.Stat(path)
-		if err != nil || info.Mode().Perm() != 0o600 || keys[i].selector != selector {
-			t.Errorf("%s: %v %v", selector, info, err)
-		}
-		key, err := readKey(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, p, _ := strings.Cut(keys[i].record, "p=")
-		public, err := base64.StdEncoding.DecodeString(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch k := key.Public().(type) {
-		case ed25519.PublicKey: // RFC 8463 §4.2: the bare key
-			if !bytes.Equal(public, k) {
-				t.Errorf("Ed25519 record holds %x", public)
-			}
-		case *rsa.PublicKey:
-			if k.N.BitLen() != 2048 || len(public) != 294 {
-				t.Errorf("RSA key of %d bits, record of %d bytes", k.N.BitLen(), len(public))
-			}
-		}
-	}
-	if err := os.WriteFile(filepath.Join(folder, "ed202611.pem"), []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := makeDKIM(folder, now); err == nil || !strings.Contains(err.Error(), "remove it") {
-		t.Errorf("a damaged key: %v", err)
-	}
-}
-
-func TestQuoteTXT(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("a", 300)
-	if got := quoteTXT(long); got != `"`+long[:255]+`" "`+long[255:]+`"` {
-		t.Errorf("%s", got)
-	}
-	if got := quoteTXT("x"); got != `"x"` {
-		t.Errorf("%s", got)
-	}
-}
-
 // TestSetup runs the command and proves that what it leaves can be run.
 func TestSetup(t *testing.T) {
 	t.Parallel()
@@ -157,6 +70,12 @@ func TestSetup(t *testing.T) {
 	}
 	if !regexp.MustCompile(`password +([a-z2-9]{5}-){3}[a-z2-9]{5}\n`).MatchString(out) {
 		t.Errorf("no password shown:\n%s", out)
+	}
+	for _, want := range []string{"example.com. 3600 IN MX 10 mail.example.com.", "_imaps._tcp.example.com.",
+		"_domainkey.example.com. 3600 IN TXT", "_mta-sts.example.com."} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no record %s:\n%s", want, out)
+		}
 	}
 	c, err := config.Load(file)
 	if err != nil || c.Hostname != "mail.example.com" || c.Data != data {

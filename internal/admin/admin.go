@@ -19,10 +19,13 @@ import (
 
 	"tram/internal/certs"
 	"tram/internal/clock"
+	"tram/internal/deliver/learn"
 	"tram/internal/directory"
 	"tram/internal/kv"
 	"tram/internal/limits"
 	"tram/internal/queue"
+	"tram/internal/reports"
+	"tram/internal/spam"
 	"tram/internal/store"
 	"tram/internal/trace"
 )
@@ -32,6 +35,7 @@ type Options struct {
 	Directory *directory.Directory
 	Store     *store.Store
 	Queue     *queue.Queue
+	Reports   *reports.Reports // nil: none are kept
 	Trace     *trace.Log
 	DB        kv.Database
 	Certs     *certs.Manager // nil: none are reported
@@ -45,6 +49,11 @@ type Options struct {
 	Listeners func() []Listener
 	// Ready tells why the server does not take mail, nil when it does.
 	Ready func() error
+	// Spam judges mail, Learner learns from it; nil: nobody does.
+	Spam    *spam.Judge
+	Learner *learn.Learner
+	// Network is what the Internet sees of the house; nil: nothing is said of it.
+	Network Network
 }
 
 // House is what an administrator works on.
@@ -178,10 +187,11 @@ func kindOf(err error) string {
 	}{
 		{directory.ErrNotFound, KindNotFound}, {directory.ErrNoUser, KindNotFound},
 		{directory.ErrNotLocal, KindNotFound}, {queue.ErrNotFound, KindNotFound},
-		{store.ErrNotFound, KindNotFound}, {directory.ErrExists, KindExists},
+		{store.ErrNotFound, KindNotFound}, {kv.ErrNotFound, KindNotFound}, {directory.ErrExists, KindExists},
 		{directory.ErrNotEmpty, KindConflict}, {directory.ErrPassword, KindInvalid},
 		{directory.ErrLoop, KindInvalid}, {directory.ErrInvalid, KindInvalid},
-		{kv.ErrFull, KindFull},
+		{kv.ErrFull, KindFull}, {spam.ErrRule, KindInvalid}, {spam.ErrTooMany, KindConflict},
+		{spam.ErrNoRule, KindNotFound}, {spam.ErrNoRefused, KindNotFound}, {spam.ErrNotSuppressed, KindNotFound},
 	} {
 		if errors.Is(err, row.err) {
 			return row.kind

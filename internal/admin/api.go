@@ -39,6 +39,13 @@ func (h *House) Handler() http.Handler {
 			return nil, h.RemoveDomain(r.Context(), r.PathValue("name"))
 		},
 
+		"GET /v1/domains/{name}/dns": func(r *http.Request) (any, error) {
+			return h.Records(r.Context(), r.PathValue("name"))
+		},
+		"GET /v1/doctor": func(r *http.Request) (any, error) {
+			return h.Examine(r.Context(), r.FormValue("domain"))
+		},
+
 		"GET /v1/accounts": func(r *http.Request) (any, error) {
 			return h.Accounts(r.Context(), r.FormValue("domain"))
 		},
@@ -81,6 +88,20 @@ func (h *House) Handler() http.Handler {
 			return nil, h.RemoveAlias(r.Context(), r.PathValue("address"))
 		},
 
+		"GET /v1/dmarc/{domain}":   h.apiDMARC,
+		"GET /v1/tlsrpt/{domain}":  h.apiTLS,
+		"GET /v1/reports/{report}": h.apiReport,
+		"GET /v1/bimi/{domain}": func(r *http.Request) (any, error) {
+			return h.BIMI(r.Context(), r.PathValue("domain"))
+		},
+
+		"GET /v1/dkim": func(r *http.Request) (any, error) {
+			return h.SigningKeys(r.Context(), r.FormValue("domain"))
+		},
+		"POST /v1/dkim/{domain}": body(func(r *http.Request, a SigningAction) (any, error) {
+			return h.SigningDo(r.Context(), r.PathValue("domain"), a)
+		}),
+
 		"GET /v1/queue": h.apiQueue,
 		"GET /v1/queue/{id}": func(r *http.Request) (any, error) {
 			return h.QueueShow(r.Context(), r.PathValue("id"))
@@ -89,6 +110,12 @@ func (h *House) Handler() http.Handler {
 			return nil, h.QueueDo(r.Context(), r.PathValue("id"), a)
 		}),
 	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			v, err := serve(r)
+			h.answer(w, r, v, err)
+		})
+	}
+	for pattern, serve := range h.spamRoutes() {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			v, err := serve(r)
 			h.answer(w, r, v, err)

@@ -106,6 +106,9 @@ func (h *House) AddDomain(ctx context.Context, name string) (Domain, error) {
 			return Domain{}, err
 		}
 	}
+	if _, err := h.o.Directory.MakeSigningKeys(ctx, d.Name); err != nil {
+		return Domain{}, fault(err)
+	}
 	h.o.Logger.Info("domain added", "domain", d.Name)
 	return h.showDomain(ctx, d)
 }
@@ -419,6 +422,9 @@ func (h *House) RemoveAccount(ctx context.Context, address string) error {
 	}
 	if err := h.o.Store.Remove(store.Freeing(ctx), store.AccountID(a.ID)); err != nil {
 		return fault(err)
+	}
+	if err := h.forgetSpam(ctx, a.ID); err != nil {
+		return err
 	}
 	if err := h.o.Directory.RemoveAccount(ctx, a.ID); err != nil {
 		return fault(err)

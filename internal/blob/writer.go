@@ -26,6 +26,7 @@ type Writer struct {
 	buf    *[]byte // five bytes for the record's header, then the chunk so far
 	staged time.Time
 	long   bool // holds a token of Store.long
+	draft  bool
 }
 
 // longWait is how long a body waits to become a long one. The sender is held back meanwhile, as
@@ -41,6 +42,10 @@ func (s *Store) Create(ctx context.Context) *Writer {
 	*w.buf = (*w.buf)[:recordHeader]
 	return w
 }
+
+// Draft says that the body will most likely be read once, to make another of it, and never be stored: one
+// that fits into a chunk is not worth compressing. It is as good as any other if it is stored all the same.
+func (w *Writer) Draft() { w.draft = true }
 
 // Size is how many bytes have been written.
 func (w *Writer) Size() int64 { return w.size }
@@ -144,7 +149,12 @@ func (w *Writer) Finish() (*Pending, error) {
 	p := &Pending{s: w.s, ctx: w.ctx, ref: Ref{ID: w.id, Size: w.size}, staged: w.staged}
 	w.hash.Sum(p.ref.SHA256[:0])
 	p.users.Store(1)
-	if w.size > 0 {
+	switch {
+	case w.size == 0:
+	case w.draft && w.index == 0:
+		seal(*w.buf, w.id, w.index, flagRaw)
+		p.index, p.tail, w.buf = w.index, w.buf, nil
+	default:
 		record, spare := w.s.encode(w.buf, w.id, w.index)
 		w.s.giveBuffer(spare)
 		w.buf = nil

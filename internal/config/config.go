@@ -27,9 +27,18 @@ type Config struct {
 	Storage   Storage   `toml:"storage"`
 	Smarthost Smarthost `toml:"smarthost"`
 	DNS       DNS       `toml:"dns"`
-	Proxy     Proxy     `toml:"proxy"`
-	Log       Log       `toml:"log"`
-	Admin     Admin     `toml:"admin"`
+
+	TLSPolicy TLSPolicy `toml:"tls_policy"`
+
+	Authentication Authentication `toml:"authentication"`
+
+	Reports Reports `toml:"reports"`
+	Proxy   Proxy   `toml:"proxy"`
+	Scan    Scan    `toml:"scan"`
+	Spam    Spam    `toml:"spam"`
+	Log     Log     `toml:"log"`
+	Admin   Admin   `toml:"admin"`
+	Doctor  Doctor  `toml:"doctor"`
 
 	// Overrides are the [limits.*] tables as written; Limits is what they make of the defaults.
 	Overrides map[string]map[string]any `toml:"limits,omitempty"`
@@ -134,6 +143,8 @@ type Smarthost struct {
 // DNS says who is asked for names.
 type DNS struct {
 	Servers []netip.AddrPort `toml:"servers"` // empty: those of /etc/resolv.conf
+	// Trusted are networks of servers that validate DNSSEC, beside this machine.
+	Trusted []netip.Prefix `toml:"trusted"`
 }
 
 // Proxy lists the networks whose PROXY header is believed.
@@ -158,7 +169,15 @@ func Default() Config {
 		Certs:     Certs{Source: CertsACME},
 		Smarthost: Smarthost{Security: TLSStart},
 		Log:       Log{Level: "info", Format: "auto"},
+		Scan:      defaultScan(),
+		Spam:      defaultSpam(),
+		Reports:   defaultReports(),
+		Doctor:    defaultDoctor(),
 		Limits:    limits.Default(),
+
+		TLSPolicy: defaultTLSPolicy(),
+
+		Authentication: defaultAuthentication(),
 	}
 }
 

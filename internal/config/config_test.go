@@ -62,6 +62,9 @@ func TestErrors(t *testing.T) {
 		{"port too large", "listen.imap = [\":70000\"]", 5, 8, `":70000" is not an address`},
 		{"address twice", "listen.imap = [\":25\"]", 5, 8, `":25" is taken by listen.smtp already`},
 		{"bad network", "[proxy]\nnetworks = [\"10.0.0.0/33\"]", 6, 13, "proxy.networks"},
+		{"bad mode of a policy", "[tls_policy]\npublish = \"strict\"", 6, 1, `"strict" is none of testing, enforce, none, off`},
+		{"bad exchanger in a policy", "tls_policy.mx = [\"192.0.2.1\"]", 5, 12, "not a host name"},
+		{"policy for too long", "tls_policy.max_age = 31557601", 5, 12, "not between 0 and 31557600"},
 		{"bad DNS server", "[dns]\nservers = [\"one\"]", 6, 12, "dns.servers"},
 		{"smarthost without port", "[smarthost]\naddress = \"relay\"", 6, 1, "not host:port"},
 		{"smarthost password in the clear",
@@ -165,9 +168,18 @@ func full() Config {
 		ACME:  ACME{Email: "p@example.com", Directory: "https://a/", Roots: "/r"}}
 	c.Storage = Storage{Postgres: "postgres://u@h/d", PasswordFile: "/p"}
 	c.Smarthost = Smarthost{Address: "r:465", Security: TLSImplicit, User: "u", PasswordFile: "/s"}
+	c.Scan.Clamd.Address, c.Scan.Clamd.Timeout, c.Scan.Rspamd.Obey = "/c", "10s", false
+	c.Scan.Spamd.MaxSize, c.Scan.Rspamd.PasswordFile = 1000, "/r"
+	c.Scan.Milters = []ScanMilter{{"m", "/m", "", ScanDefer}, {"n", "h:1", "5s", ScanAccept}}
 	c.DNS.Servers = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")}
+	c.DNS.Trusted = []netip.Prefix{netip.MustParsePrefix("10.0.0.53/32")}
+	c.TLSPolicy = TLSPolicy{Publish: PublishEnforce, MX: []string{"mx.example.com", "*.example.net"}, MaxAge: 2592000,
+		NewKeyAfter: 365}
 	c.Proxy.Networks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	c.Log = Log{Level: "debug", Format: "json"}
+	c.Spam = Spam{Junk: 4, Quarantine: 7.5, Reject: 9, Outgoing: 6, Networks: "/n.tsv", Lists: []SpamList{
+		{Zone: "zen.example.net", Kind: ListAddress, Weight: 3, Codes: map[string]float64{"127.0.0.10/31": 1.5, "127.0.0.2": 4}},
+		{Zone: "dbl.example.net", Kind: ListDomain, Test: "test", Weight: 2.5}}}
 	c.Admin.Socket = "/run/a"
 	c.Overrides = map[string]map[string]any{
 		"smtp":  {"idle": "90s", "unsafe_recipients": int64(5000)},
@@ -241,4 +253,27 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("a file that loads is not valid: %v", c.Validate())
 		}
 	})
+}
+
+// TestScan: what is wrong with the filters is said with its place.
+func TestScan(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"[scan.clamd]\naddress = \"run/clamd.ctl\"\n":                          `scan.clamd: "run/clamd.ctl" is neither`,
+		"[scan.clamd]\non_failure = \"shrug\"\n":                               `scan.clamd.on_failure: "shrug" is none of defer, accept`,
+		"[scan.clamd]\nunscannable = \"yes\"\n":                                `is none of refuse, sign`,
+		"[scan.spamd]\naddress = \"[::1]:783\"\ntimeout = \"2m\"\n":            `the time-out "2m" is not a time up to 50s`,
+		"[scan.spamd]\nmax_size = 0\n":                                         `is not a number of bytes`,
+		"[scan.spamd]\nuser = \"a b\"\n":                                       `is not a user name`,
+		"[[scan.milters]]\nname = \"a\"\n":                                     `entry 1 needs an address`,
+		"[[scan.milters]]\naddress = \"/x\"\n":                                 `entry 1 needs a name of its own`,
+		"[scan.clamav]\naddress = \"/x\"\n":                                    `unknown key`,
+		"[[scan.milters]]\nname = \"a\"\naddress = \"/x\"\nthreads = 1\n":      `unknown key`,
+		"[scan]\nenabled = false\n[scan.rspamd]\naddress = \"10.0.0.1:11333\"": "",
+	} {
+		_, err := Parse("/f", []byte(smallest+text))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
 }

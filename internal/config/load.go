@@ -111,8 +111,9 @@ func unknown(key string) string {
 // absolute makes relative paths start at the file's folder.
 func (c *Config) absolute() {
 	base := filepath.Dir(c.File)
-	paths := []*string{&c.Data, &c.Admin.Socket, &c.Certs.ACME.Roots, &c.Smarthost.PasswordFile,
-		&c.Storage.PasswordFile}
+	paths := []*string{&c.Data, &c.Admin.Socket, &c.Certs.ACME.Roots, &c.Reports.IconRoots, &c.Smarthost.PasswordFile,
+		&c.Storage.PasswordFile, &c.Scan.Rspamd.PasswordFile,
+		&c.Spam.Networks}
 	for i := range c.Certs.Files {
 		paths = append(paths, &c.Certs.Files[i].Cert, &c.Certs.Files[i].Key)
 	}

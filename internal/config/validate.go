@@ -47,7 +47,12 @@ func (v *validator) run() {
 	v.certs()
 	v.smarthost()
 	v.storage()
+	v.tlsPolicy()
+	v.reports()
+	v.authentication()
 	v.choices()
+	v.scan()
+	v.spam()
 	v.limits()
 }
 

@@ -15,7 +15,10 @@ import (
 // stands as a comment with its default or an example, every limit included.
 func Write(w io.Writer, c Config) error {
 	t, err := template.New("tram.toml").Funcs(template.FuncMap{
-		"set": set, "list": list, "str": strconv.Quote, "prefixes": prefixes, "servers": servers,
+		"set": set, "switched": switched, "counted": counted,
+		"listed": listed, "defaultDoctor": defaultDoctor,
+		"scored": scored, "score": score, "codes": codes, "list": list, "str": strconv.Quote,
+		"prefixes": prefixes, "servers": servers,
 		"limits": func() string { return limitTables(c) },
 	}).Parse(document)
 	if err != nil {
@@ -138,6 +141,32 @@ key = {{str .Key}}
 [dns]
 # Who is asked for names; empty: /etc/resolv.conf. A validating resolver on this machine is best.
 {{list "servers" (servers .DNS.Servers) "127.0.0.1:53"}}
+# Networks of servers that validate DNSSEC, and that nobody can come between. This machine is one; what
+# servers elsewhere say of DNSSEC is not believed, and DANE does without.
+{{list "trusted" (prefixes .DNS.Trusted) "10.0.0.53/32"}}
+` + tlsPolicyDocument + `
+
+# What other domains are told once a day, if their DNS asks for it, and what is looked up about them.
+[reports]
+# How mail in their name fared here (DMARC), and mail to them on its way (TLS).
+{{switched "dmarc" .Reports.DMARC true}}
+{{switched "tls" .Reports.TLS true}}
+# The name that reports give, and whom to ask about them; empty: the server's domain, its postmaster.
+{{set "org" .Reports.Org "" "Example Ltd"}}
+{{set "contact" .Reports.Contact "" "postmaster@example.com"}}
+# The icons that domains publish (BIMI), and the authorities that may vouch for them: a PEM file.
+{{switched "icons" .Reports.Icons true}}
+{{set "icon_roots" .Reports.IconRoots "" "mark-authorities.pem"}}
+
+# Who vouches for mail from outside (SPF, DKIM, DMARC, ARC); docs/trust.md tells more.
+[authentication]
+{{switched "enabled" .Authentication.Enabled true}}
+# "enforce" refuses what the author's domain wants refused; "mark" puts it into the junk mail.
+{{set "dmarc" .Authentication.DMARC "enforce" ""}}
+# "enforce" also refuses what the SPF record of the reverse-path calls forged; "mark" writes it down.
+{{set "spf" .Authentication.SPF "mark" ""}}
+# Forwarders and mailing lists whose word about a message counts (ARC), by domain.
+{{list "trusted_arc_sealers" .Authentication.TrustedARCSealers "lists.example.com"}}
 
 [proxy]
 # Networks of load balancers whose PROXY header tells the client's address. No others are believed.
@@ -152,7 +181,7 @@ key = {{str .Key}}
 [admin]
 # Where "tram account" and the like reach the server; empty: admin.sock in the data folder.
 {{set "socket" .Admin.Socket "" "admin.sock"}}
-
+` + scanDocument + spamDocument + doctorDocument + `
 # Every limit can be lowered, and raised up to its hard cap; past that only with "unsafe_" before
 # its name. Sizes may be written as "50 MiB", times as "90s", "5m", "4h" or "14d". Beside each stand
 # its hard cap and its reason.

@@ -9,6 +9,8 @@ import (
 	"io"
 
 	"tram/internal/envelope"
+	"tram/internal/mailauth/authres"
+	"tram/internal/mailauth/check"
 	"tram/internal/message"
 	"tram/internal/smtp"
 	"tram/internal/store"
@@ -23,10 +25,11 @@ type Body struct {
 	env     *envelope.Envelope
 	out     *store.Body
 	content hash.Hash
-	top     []byte // our fields, ending in CRLF
-	header  []byte // held back; what is beyond the limit passes unchanged
-	inside  bool   // the header has passed
-	err     error  // of storage; sticky
+	look    *check.Check // of mail from outside, when somebody is to look
+	top     []byte       // our fields, ending in CRLF
+	header  []byte       // held back; what is beyond the limit passes unchanged
+	inside  bool         // the header has passed
+	err     error        // of storage; sticky
 }
 
 func newBody() *Body { return &Body{content: sha256.New()} }
@@ -39,7 +42,12 @@ func (d *Deliverer) NewBody(
 	ctx context.Context, env *envelope.Envelope, received []byte,
 ) *Body {
 	b := d.bodies.Get().(*Body)
-	b.d, b.env, b.out = d, env, d.o.Store.NewBody(ctx)
+	b.d, b.env = d, env
+	if b.looked() {
+		b.out = d.o.Store.NewDraft(ctx) // the results go on top of it
+	} else {
+		b.out = d.o.Store.NewBody(ctx)
+	}
 	b.content.Reset()
 	b.top, b.header, b.inside, b.err = b.top[:0], b.header[:0], false, nil
 	b.top = append(appendReturnPath(b.top, env), received...)
@@ -57,6 +65,7 @@ func appendReturnPath(dst []byte, env *envelope.Envelope) []byte {
 func (b *Body) Write(p []byte) (int, error) {
 	_, _ = b.content.Write(p) // a hash takes everything
 	if b.inside {
+		b.see(p)
 		b.put(p)
 		return len(p), nil
 	}
@@ -86,9 +95,13 @@ func (b *Body) takeHeader(p []byte) {
 	switch {
 	case end >= 0 && end <= limit:
 		b.pass(p[:end])
+		b.see(p[end+len("\r\n"):])
 		b.put(p[end:])
 	case end > limit || len(p) > limit:
 		b.inside = true
+		if b.looked() {
+			b.err = smtp.NewReply(550, smtp.Enhanced{5, 7, 1}, "Header is too long to be checked")
+		}
 		b.put(b.top)
 		b.put(p)
 	case held == 0:
@@ -113,9 +126,24 @@ func headerEnd(p []byte, from int) int {
 	return -1
 }
 
-// pass writes the trace fields and the header: a Return-Path field that the client had put there is
-// left out, as RFC 5321 §4.4 allows to the server that makes the final delivery and as the
-// Deliverer relies on: only the first field of a stored message can be one.
+// looked reports whether somebody is to look who vouches for the message.
+func (b *Body) looked() bool {
+	return b.env.Origin == envelope.Inbound && b.d.o.Origins.Checker != nil
+}
+
+// see shows the next bytes of the body to who looks: all bytes pass once, and are hashed for the
+// signatures on the way.
+func (b *Body) see(p []byte) {
+	if b.look != nil {
+		_, _ = b.look.Write(p) // it takes everything
+	}
+}
+
+// pass writes the trace fields and the header. Two kinds of fields are left out. A Return-Path that the
+// client had put there, as RFC 5321 §4.4 allows to the server that makes the final delivery and as the
+// Deliverer relies on: only the first field of a stored message can be one. And results of checks that
+// say they are ours, RFC 8601 §5: what a message brings with it is not what was found here. All other
+// bytes stay as they came.
 func (b *Body) pass(header []byte) {
 	b.inside = true
 	if len(header) > 0 && (header[0] == ' ' || header[0] == '\t') {
@@ -126,9 +154,12 @@ func (b *Body) pass(header []byte) {
 	if b.env.Origin == envelope.Submission {
 		b.complete(header)
 	}
+	if b.looked() {
+		b.look = b.d.o.Origins.Checker.Begin(header)
+	}
 	b.put(b.top)
 	for {
-		start, end := findReturnPath(header)
+		start, end := b.findForeign(header)
 		if start < 0 {
 			b.put(header)
 			return
@@ -138,30 +169,62 @@ func (b *Body) pass(header []byte) {
 	}
 }
 
-// findReturnPath returns the span of the first Return-Path field, start -1 when there is none.
-func findReturnPath(header []byte) (start, end int) {
-	const name = "return-path"
+// foreign are the fields that only this server may write.
+const (
+	returnPathName = "return-path"
+	resultsName    = "authentication-results"
+)
+
+// findForeign returns the span of the first field that is left out, start -1 when there is none.
+func (b *Body) findForeign(header []byte) (start, end int) {
 	for at := 0; at < len(header); {
-		line := header[at:]
-		next := len(line)
-		if i := bytes.IndexByte(line, '\n'); i >= 0 {
-			next = i + 1
+		next := lineEnd(header, at)
+		path := isField(header[at:], returnPathName)
+		results := !path && b.env.Origin != envelope.LMTP && isField(header[at:], resultsName)
+		if !path && !results {
+			at = next
+			continue
 		}
-		if line[0]|0x20 == 'r' && len(line) > len(name) && bytes.EqualFold(line[:len(name)], []byte(name)) &&
-			bytes.HasPrefix(bytes.TrimLeft(line[len(name):next], " \t"), []byte(":")) {
-			end = at + next
-			for end < len(header) && (header[end] == ' ' || header[end] == '\t') {
-				i := bytes.IndexByte(header[end:], '\n')
-				if i < 0 {
-					return at, len(header)
-				}
-				end += i + 1
-			}
-			return at, end
+		for next < len(header) && (header[next] == ' ' || header[next] == '\t') {
+			next = lineEnd(header, next)
 		}
-		at += next
+		body := at + bytes.IndexByte(header[at:next], ':') + 1
+		if path || authres.Claims(header[body:next], b.d.o.Hostname) {
+			return at, next
+		}
+		at = next
 	}
 	return -1, -1
+}
+
+// lineEnd is where the line after the one at begins.
+func lineEnd(header []byte, at int) int {
+	if i := bytes.IndexByte(header[at:], '\n'); i >= 0 {
+		return at + i + 1
+	}
+	return len(header)
+}
+
+// isField reports whether the field of a name in lower case begins here. There may be white space before
+// the colon (RFC 5322 §4.5.8), and even a line end if the next line continues this one.
+func isField(b []byte, name string) bool {
+	if len(b) <= len(name) || b[0]|0x20 != name[0] || !bytes.EqualFold(b[:len(name)], []byte(name)) {
+		return false
+	}
+	for i, c := range b[len(name):] {
+		switch c {
+		case ':':
+			return true
+		case ' ', '\t', '\r':
+		case '\n':
+			if next := len(name) + i + 1; next == len(b) || b[next] != ' ' && b[next] != '\t' {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // complete adds the fields that a message must have and a submission lacks, RFC 6409 §8.1 and §8.2.
@@ -205,7 +268,7 @@ func (b *Body) Finish() error {
 		b.release()
 		return fmt.Errorf("store message: %w", err)
 	}
-	b.env.Body, b.env.Message = body, parsed
+	b.env.Body, b.env.Message, b.env.Check = body, parsed, b.look
 	b.content.Sum(b.env.ContentHash[:0])
 	b.release()
 	return nil
@@ -225,19 +288,35 @@ func (b *Body) release() {
 		b.header = nil
 	}
 	d := b.d
-	b.d, b.env, b.out = nil, nil, nil
+	b.d, b.env, b.out, b.look = nil, nil, nil, nil
 	d.bodies.Put(b)
 }
 
-// finalForm makes sure that what is filed begins with its Return-Path field and is parsed. Both hold
-// for what comes from a door. What comes from the queue may lack the field (a notice, a forward that
-// came home) or its parse: it is copied with both.
+// finalForm makes sure that what is filed begins with its Return-Path field, has on top what the steps
+// before have found out, and is parsed. What comes from a door lacks only the fields of those steps, if
+// there are any; what comes from the queue may lack the first (a notice, a forward that came home) or
+// its parse. The message is copied with what it lacks.
+//
+// The copy is the price for results above the fields that the client sent (RFC 8601 §4.1), which are
+// known after the last byte only. Of most mail it is made in memory: nothing of a message is written
+// before it outgrows the first chunk of a body.
 func (r *delivery) finalForm(ctx context.Context) (smtp.Reply, error) {
 	r.key = dedupeKey(r.env)
-	if r.env.Message != nil && bytes.HasPrefix(r.env.Message.Header, []byte(returnPath)) {
+	stamped := r.env.Message != nil && bytes.HasPrefix(r.env.Message.Header, []byte(returnPath))
+	if stamped && len(r.top) == 0 {
 		return smtp.Reply{}, nil
 	}
-	made, err := r.remake(ctx, appendReturnPath(nil, r.env))
+	var top []byte
+	for _, field := range r.top {
+		top = append(top, field...)
+	}
+	var made *bound
+	var err error
+	if stamped {
+		made, err = r.insert(ctx, top)
+	} else {
+		made, err = r.remake(ctx, append(appendReturnPath(nil, r.env), top...))
+	}
 	if err != nil {
 		return smtp.Reply{}, err
 	}
@@ -245,6 +324,18 @@ func (r *delivery) finalForm(ctx context.Context) (smtp.Reply, error) {
 	final.Body, final.Message = made.body, made.message
 	r.env = &final
 	return smtp.Reply{}, nil
+}
+
+// insert copies the body of env with fields below its Return-Path field. The parse is not done again.
+func (r *delivery) insert(ctx context.Context, fields []byte) (*bound, error) {
+	m := r.env.Message
+	body, parsed, err := r.o.Store.Insert(ctx, r.env.Body, m, bytes.IndexByte(m.Header, '\n')+1, fields)
+	if err != nil {
+		return nil, err
+	}
+	made := &bound{body, parsed}
+	r.made = append(r.made, made)
+	return made, nil
 }
 
 const returnPath = "Return-Path: "

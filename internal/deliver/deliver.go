@@ -25,7 +25,9 @@ import (
 	"tram/internal/envelope"
 	"tram/internal/limits"
 	"tram/internal/metrics"
+	"tram/internal/scan"
 	"tram/internal/smtp"
+	"tram/internal/spam"
 	"tram/internal/store"
 	"tram/internal/trace"
 )
@@ -57,10 +59,25 @@ type Options struct {
 	// Full returns an error while storage has no room (kv.Database's Full); nil: never.
 	Full func() error
 
+	// Origins says what is made of who vouches for mail from outside.
+	Origins Origins
+
 	// The steps that other rooms decide. A nil one is not configured: it finds nothing.
 	Authenticate Authenticator
 	Classify     Classifier
 	Filter       Filter
+	// Desk takes mail that programs read; nil: there is none.
+	Desk Desk
+	// Observe hears what became of each inbound message whose sender was looked into, before the reply:
+	// it must not block. nil: nobody counts.
+	Observe func(env *envelope.Envelope, fate Fate)
+
+	// Scan asks the filters outside this server; nil: there are none.
+	Scan *scan.Scanner
+	// Judge says what is wanted and what is not; nil: everything is.
+	Judge *spam.Judge
+	// Bombed hears of list bombs; nil: nobody is told.
+	Bombed Bombed
 }
 
 // Forwarder takes over messages that leave or that wait: the queue, wired in cmd.
@@ -102,7 +119,7 @@ func (d *Deliverer) IsLocal(domain string) bool { return d.o.Directory.IsLocal(d
 // each, in their order. What the outcomes say is durable. env.Body stays the caller's, to be
 // discarded by him.
 func (d *Deliverer) Deliver(ctx context.Context, env *envelope.Envelope) []envelope.Outcome {
-	run := d.run(ctx, env)
+	run := d.run(ctx, env, false)
 	defer run.end()
 	outcomes := make([]envelope.Outcome, len(env.Recipients))
 	for i := range outcomes {
@@ -114,7 +131,7 @@ func (d *Deliverer) Deliver(ctx context.Context, env *envelope.Envelope) []envel
 // DeliverAll is Deliver for a sender who gets one reply for all recipients: SMTP after DATA. The
 // rule is at settle.
 func (d *Deliverer) DeliverAll(ctx context.Context, env *envelope.Envelope) envelope.Outcome {
-	run := d.run(ctx, env)
+	run := d.run(ctx, env, true)
 	defer run.end()
 	return run.outcome(ctx, run.all())
 }

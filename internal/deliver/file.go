@@ -106,6 +106,9 @@ func (r *delivery) fileOne(ctx context.Context, l *leg) {
 	}
 	l.email, l.duplicate = done.Email, done.Duplicate
 	l.reply = r.ok
+	if l.verdict.Junk && r.o.Judge != nil {
+		r.o.Judge.Filed(uint64(l.account), uint64(done.Email))
+	}
 	r.tell("filed", to, l.reply, filedAs(done))
 }
 

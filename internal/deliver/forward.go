@@ -54,12 +54,15 @@ func (r *delivery) forwardFrom(ctx context.Context, by int, legs []*leg) error {
 		return errNoForwarder
 	}
 	via := r.env.Recipients[by].Address
-	made, err := r.remake(ctx, []byte("Delivered-To: "+via.String()+"\r\n"))
+	top := "Delivered-To: " + via.String() + "\r\n"
+	made, err := r.remake(ctx, []byte(r.seal(ctx, via, top)+top))
 	if err != nil {
 		return fmt.Errorf("forward: %w", err)
 	}
 	out := r.handOver(".f")
+	out.From = r.forwardedFrom(via)
 	out.Origin, out.Body, out.Message = envelope.Forward, made.body, made.message
+	out.HoldReason = r.heldBy
 	for _, l := range legs {
 		orcpt := r.env.Recipients[by].ORCPT
 		if orcpt == "" {
@@ -77,6 +80,7 @@ func (r *delivery) handOver(suffix string) *envelope.Envelope {
 	out := *r.env
 	out.Recipients = nil
 	out.ID = r.env.ID + suffix
+	out.Known = r.verdict.Authenticated && r.env.Origin == envelope.Inbound
 	return &out
 }
 
@@ -86,8 +90,22 @@ func (r *delivery) postpone(ctx context.Context, legs []*leg) error {
 	if r.o.Forwarder == nil {
 		return errNoForwarder
 	}
+	for _, junk := range []bool{false, true} {
+		if err := r.postponeAs(ctx, legs, junk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// postponeAs is postpone for those legs that go to junk mail, or do not.
+func (r *delivery) postponeAs(ctx context.Context, legs []*leg, junk bool) error {
 	out := r.handOver(".w")
+	out.Junk = junk
 	for _, l := range legs {
+		if l.verdict.Junk != junk {
+			continue
+		}
 		if l.account == 0 {
 			return fmt.Errorf("forward to %s: the queue has refused it already", l.to)
 		}
@@ -98,6 +116,9 @@ func (r *delivery) postpone(ctx context.Context, legs []*leg) error {
 		out.Recipients = append(out.Recipients, envelope.Recipient{
 			Address: account.Address, Notify: r.notify(l.by), ORCPT: r.env.Recipients[l.by].ORCPT,
 		})
+	}
+	if len(out.Recipients) == 0 {
+		return nil
 	}
 	return r.o.Forwarder.Forward(ctx, out)
 }

@@ -21,7 +21,7 @@ import (
 
 // house is real storage and a real directory with four people, and a queue that remembers.
 type house struct {
-	t     *testing.T
+	t     testing.TB
 	db    *memkv.DB
 	store *store.Store
 	dir   *directory.Directory
@@ -50,7 +50,7 @@ func (o *outbox) Forward(ctx context.Context, env *envelope.Envelope) error {
 	return err
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{t: t, db: memkv.New(), queue: &outbox{}, ids: map[string]store.AccountID{}}
 	ctx := context.Background()

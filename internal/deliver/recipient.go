@@ -18,6 +18,9 @@ func (d *Deliverer) CheckRecipient(ctx context.Context, to smtp.Address, size in
 	if err := d.o.Full(); err != nil {
 		return replyFull
 	}
+	if d.atDesk(to) {
+		return smtp.Reply{}
+	}
 	res, err := d.o.Directory.Resolve(ctx, to)
 	if err != nil {
 		return d.unresolved(to, err)
@@ -92,6 +95,13 @@ func (r *delivery) resolve(ctx context.Context) (smtp.Reply, error) {
 	for i := range r.env.Recipients {
 		to := r.env.Recipients[i].Address
 		res, err := r.o.Directory.Resolve(ctx, to)
+		if errors.Is(err, directory.ErrNoUser) && r.atDesk(to) {
+			r.addDesk(i)
+			continue
+		}
+		if err == nil && res.Return && !r.env.From.IsNull() {
+			err = directory.ErrNoUser
+		}
 		if err != nil {
 			r.routes[i].reply = r.unresolved(to, err)
 			r.tell("recipients", to, r.routes[i].reply, "")
@@ -103,6 +113,7 @@ func (r *delivery) resolve(ctx context.Context) (smtp.Reply, error) {
 		for _, remote := range res.Remote {
 			r.addForward(i, remote)
 		}
+		r.addDesk(i)
 	}
 	return smtp.Reply{}, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"tram/internal/envelope"
 	"tram/internal/smtp"
+	"tram/internal/spam"
 	"tram/internal/store"
 )
 
@@ -19,11 +20,17 @@ var steps = []struct {
 }{
 	{"loops", (*delivery).checkLoops},
 	{"authenticate", (*delivery).authenticate},
+	{"scan", (*delivery).scan},
+	{"examine", (*delivery).examine},
 	{"finish", (*delivery).finalForm},
 	{"recipients", (*delivery).resolve},
+	{"judge", (*delivery).judge},
 	{"classify", (*delivery).classify},
 	{"filter", (*delivery).filter},
+	{"heed", (*delivery).heed},
+	{"quarantine", (*delivery).quarantine},
 	{"file", (*delivery).file},
+	{"read", (*delivery).read},
 	{"forward", (*delivery).forward},
 }
 
@@ -37,6 +44,11 @@ type delivery struct {
 	routes  []route  // of each recipient
 	legs    []*leg   // each account once, each forward once
 	made    []*bound // bodies made on the way, besides env's
+	// session: the sender's server waits for the one reply to all of it.
+	session  bool
+	evidence *spam.Evidence // nil: the message is not judged
+	heldBy   string         // why a filter wants the message held; "": none does
+	top      []string       // fields that go to the top of the message, each with its CRLF
 }
 
 // route is where one recipient's mail goes: over some legs, or nowhere.
@@ -50,7 +62,9 @@ type leg struct {
 	account store.AccountID // 0: elsewhere
 	to      smtp.Address    // elsewhere
 	by      int             // the first recipient that leads here
+	desk    bool            // to the desk, whatever account and to say
 	verdict Verdict
+	judged  judged
 
 	reply     smtp.Reply // what became of it
 	email     store.EmailID
@@ -58,8 +72,8 @@ type leg struct {
 }
 
 // run takes env through all steps. The legs and routes tell what happened.
-func (d *Deliverer) run(ctx context.Context, env *envelope.Envelope) *delivery {
-	run := &delivery{Deliverer: d, env: env}
+func (d *Deliverer) run(ctx context.Context, env *envelope.Envelope, session bool) *delivery {
+	run := &delivery{Deliverer: d, env: env, session: session}
 	run.ok = smtp.NewReply(250, smtp.Enhanced{2, 0, 0}, "Ok: delivered as "+env.ID)
 	for _, step := range steps {
 		reply, err := step.do(run, ctx)
@@ -72,8 +86,12 @@ func (d *Deliverer) run(ctx context.Context, env *envelope.Envelope) *delivery {
 			break
 		}
 	}
+	run.observe()
 	return run
 }
+
+// addTop puts a field, with its CRLF, on top of the message as it will be filed.
+func (r *delivery) addTop(field string) { r.top = append(r.top, field) }
 
 // refuseAll gives every recipient the same reply.
 func (r *delivery) refuseAll(reply smtp.Reply, step string) {
@@ -89,15 +107,6 @@ func (r *delivery) end() {
 	for _, b := range r.made {
 		b.body.Discard()
 	}
-}
-
-func (r *delivery) authenticate(ctx context.Context) (smtp.Reply, error) {
-	if r.o.Authenticate == nil {
-		return smtp.Reply{}, nil
-	}
-	var err error
-	r.verdict, err = r.o.Authenticate(ctx, r.env)
-	return r.verdict.Refuse, err
 }
 
 func (r *delivery) classify(ctx context.Context) (smtp.Reply, error) {

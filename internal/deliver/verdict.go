@@ -5,6 +5,7 @@ import (
 
 	"tram/internal/envelope"
 	"tram/internal/smtp"
+	"tram/internal/spam/sign"
 	"tram/internal/store"
 )
 
@@ -26,6 +27,13 @@ type Verdict struct {
 	Keywords []string
 	// Reasons say in words why, for the trace.
 	Reasons []string
+
+	// Signs speak for or against the message, whoever found them.
+	Signs []sign.Sign
+	// Score is what the signs come to, for one person once he was asked for.
+	Score float64
+	// Quarantine takes the message and holds it where an administrator sees it.
+	Quarantine bool
 }
 
 // Authenticator finds out, once for a message, who vouches for its sender.

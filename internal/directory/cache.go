@@ -9,6 +9,7 @@ import (
 
 	"tram/internal/clock"
 	"tram/internal/kv"
+	"tram/internal/mailauth/dkim"
 )
 
 const (
@@ -33,6 +34,7 @@ type cache struct {
 	accounts map[AccountID]Account // also those that do not exist: ID 0
 	secrets  map[AccountID]credentialRecord
 	admins   map[string]AccountID // who answers for postmaster of a domain
+	signers  map[string][]dkim.Key
 }
 
 // name is a place in the name space: domain key and local key.
@@ -94,6 +96,7 @@ func (c *cache) fresh(ctx context.Context) error {
 			c.version = v
 			c.names, c.accounts = map[name]entry{}, map[AccountID]Account{}
 			c.secrets, c.admins = map[AccountID]credentialRecord{}, map[string]AccountID{}
+			c.signers = map[string][]dkim.Key{}
 			if domains != nil {
 				c.domains = domains
 			}

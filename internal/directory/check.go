@@ -112,7 +112,7 @@ func (c *dirCheck) run() error {
 	for _, step := range []func() error{
 		c.version, c.readDomains, c.readNames, c.readAccounts, c.readAliases, c.checkAccounts,
 		c.checkNames, c.checkDomains, c.checkTargets, c.checkLooks, c.checkAdmins, c.checkSecrets,
-		c.checkPOP3, c.checkCounter,
+		c.checkPOP3, c.checkSigning, c.checkCounter,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -55,8 +55,11 @@ func TestCheckAndRepair(t *testing.T) {
 			`{"local":"alice","domain":"example.test","admin":true,"generation":2,"pop3":{"v":1,"policy":"eat"}}`), ""},
 		"POP3 days": {"directory", set(accountRow(2),
 			`{"local":"alice","domain":"example.test","admin":true,"generation":2,"pop3":{"v":1,"policy":"days"}}`), ""},
-		"counter":         {"directory", set(key(kindCounter), id(1)), ""},
-		"damaged counter": {"directory", set(key(kindCounter), "1"), ""},
+		"signing key":              {"directory", set(signingRow(of, "ed202611"), "{"), ""},
+		"signing key of tomorrow":  {"directory", set(signingRow(of, "ed202611"), `{"v":2,"state":"made"}`), ""},
+		"signing key of no domain": {"directory", set(signingRow("gone.test", "ed202611"), `{"v":1,"state":"active","record":"x","sealed":"AA=="}`), ""},
+		"counter":                  {"directory", set(key(kindCounter), id(1)), ""},
+		"damaged counter":          {"directory", set(key(kindCounter), "1"), ""},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

@@ -80,7 +80,9 @@ type Options struct {
 	// pepper for ever.
 	Pepper []byte
 	Limits limits.Auth // the zero value means limits.Default().Auth
-	Logger *slog.Logger
+	// Signing bounds how long keys sign; the zero value means limits.Default().Signing.
+	Signing limits.Signing
+	Logger  *slog.Logger
 	// Measure is for load generators: from loopback addresses, logging in without TLS is allowed
 	// and failures are not counted per address. Nothing else changes.
 	Measure bool
@@ -116,6 +118,8 @@ type keys struct {
 	fake     []byte // salts of users that do not exist
 	who      []byte // names in the throttle's rows
 	check    []byte // stored: proves that pepper and database belong together
+	signing  []byte // AES-256-GCM of signing keys at rest
+	ret      []byte // HMAC of return addresses
 }
 
 // Open opens the directory of a database and starts its background work. The pepper of another
@@ -132,6 +136,9 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	}
 	if o.Limits == (limits.Auth{}) {
 		o.Limits = limits.Default().Auth
+	}
+	if o.Signing == (limits.Signing{}) {
+		o.Signing = limits.Default().Signing
 	}
 	k, err := deriveKeys(o.Pepper)
 	if err != nil {
@@ -184,6 +191,7 @@ func deriveKeys(pepper []byte) (keys, error) {
 		{&k.password, "tram password", 32}, {&k.app, "tram app password", 32},
 		{&k.seal, "tram scram", 32}, {&k.fake, "tram scram salt", 32},
 		{&k.who, "tram throttle", 32}, {&k.check, "tram check", 8},
+		{&k.signing, "tram signing keys", 32}, {&k.ret, "tram return addresses", 32},
 	} {
 		derived, err := hkdf.Key(sha256.New, pepper, nil, f.info, f.n)
 		if err != nil {

@@ -64,6 +64,9 @@ func (d *Directory) RemoveDomain(ctx context.Context, name string) error {
 				return fmt.Errorf("remove domain %s: %w", k, err)
 			}
 		}
+		if err := removeSigning(t, k); err != nil {
+			return fmt.Errorf("remove domain %s: %w", k, err)
+		}
 		return t.Delete(domainRow(k))
 	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/text/secure/precis"
 
+	"tram/internal/message"
 	"tram/internal/smtp"
 )
 
@@ -107,21 +108,6 @@ func keysOf(a smtp.Address) (domain, local string, err error) {
 	return domain, local, err
 }
 
-// lookalikes maps letters of other scripts to the Latin letter they cannot be told from in mail
-// programs' fonts. Letters with marks are not here: tuấn and tuan are two people.
-var lookalikes = strings.NewReplacer(
-	// Cyrillic
-	"а", "a", "с", "c", "ԁ", "d", "е", "e", "һ", "h", "і", "i", "ј", "j", "к", "k", "ӏ", "l",
-	"о", "o", "р", "p", "ԛ", "q", "ѕ", "s", "ѵ", "v", "ԝ", "w", "х", "x", "у", "y",
-	// Greek
-	"α", "a", "ε", "e", "η", "n", "ι", "i", "κ", "k", "ν", "v", "ο", "o", "ρ", "p", "υ", "u",
-	"χ", "x", "γ", "y", "ω", "w",
-	// Armenian
-	"օ", "o", "ս", "u", "ո", "n", "հ", "h", "զ", "q", "ց", "g",
-	// Latin letters that are not what they seem
-	"ı", "i", "ɡ", "g", "ɑ", "a", "ɩ", "i",
-)
-
 // skeleton returns what a local key looks like. Two names of a domain never share one: a new
 // аlice@ in Cyrillic beside alice@ is refused when it is made (A18).
-func skeleton(key string) string { return lookalikes.Replace(key) }
+func skeleton(key string) string { return message.Skeleton(key) }

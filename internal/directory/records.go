@@ -30,6 +30,7 @@ const scope kv.Scope = "directory"
 //	d f domain skeleton          local key of the one account or alias that looks so
 //	d k who source               int64 seconds: when who last logged in from source
 //	d s source                   throttle state of a source, see source.go
+//	d g domain selector          signingRecord
 //
 // who is 8 bytes of an HMAC of the login name, source 17 bytes: prefix length and address.
 const (
@@ -46,6 +47,7 @@ const (
 	kindSkeleton = 'f'
 	kindKnown    = 'k'
 	kindSource   = 's'
+	kindSigning  = 'g'
 )
 
 type domainRecord struct {

@@ -22,6 +22,9 @@ type Resolution struct {
 	Local    []LocalTarget
 	Remote   []smtp.Address
 	ViaAlias string // the alias or catch-all that matched, "" for an account's own address
+	// Return: the address is the return address of somebody else's mail that was sent on; only bounces may
+	// go there, which have the null sender.
+	Return bool
 }
 
 // IsLocal reports whether the server answers for a domain, given as smtp.Address keeps it. It
@@ -53,6 +56,16 @@ func (d *Directory) Resolve(ctx context.Context, rcpt smtp.Address) (Resolution,
 		return Resolution{}, errors.Join(err, notLocal(ok))
 	}
 	r := resolver{d: d, ctx: ctx}
+	if smtp.IsReturnAddress(rcpt.Local) {
+		from, err := d.returns().Sender(rcpt, d.clock.Now())
+		if err != nil {
+			return Resolution{}, ErrNoUser
+		}
+		if !d.IsLocal(from.Domain) {
+			return Resolution{Remote: []smtp.Address{from}, Return: true}, nil
+		}
+		rcpt, r.out.Return = from, true
+	}
 	m, err := r.match(rcpt)
 	if err != nil {
 		return Resolution{}, err
@@ -80,7 +93,7 @@ func notLocal(ok bool) error {
 // addresses that lead to it (A16). The null sender is nobody's.
 func (d *Directory) MayUse(ctx context.Context, id AccountID, from smtp.Address) bool {
 	r, err := d.Resolve(ctx, from)
-	if err != nil {
+	if err != nil || r.Return {
 		return false
 	}
 	return slices.ContainsFunc(r.Local, func(t LocalTarget) bool { return t.Account == id })

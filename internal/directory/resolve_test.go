@@ -1,10 +1,13 @@
 package directory
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -253,5 +256,54 @@ func TestMayUse(t *testing.T) {
 		if h.MayUse(ctx, 0, addr(tt.from)) {
 			t.Errorf("%s: nobody may", tt.from)
 		}
+	}
+}
+
+// TestReturnAddress: a bounce finds its way to whom a message came from; nobody else can use the address,
+// not even a catch-all gets what is wrong with it.
+func TestReturnAddress(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := open(t, nil)
+	h.domain("example.test")
+	alice := h.account("alice@example.test")
+	h.alias("@example.test", "alice@example.test")
+	made := h.ReturnAddress(addr("lan@elsewhere.test"), "example.test")
+	r, err := h.Resolve(ctx, made)
+	if err != nil || !r.Return || len(r.Local) != 0 || len(r.Remote) != 1 || r.Remote[0].String() != "lan@elsewhere.test" {
+		t.Errorf("%s: %+v %v", made, r, err)
+	}
+	if got := h.ReturnSender(made); got.String() != "lan@elsewhere.test" {
+		t.Error(got)
+	}
+	own := h.ReturnAddress(addr("alice@example.test"), "example.test")
+	if r, err := h.Resolve(ctx, own); err != nil || !r.Return || len(r.Local) != 1 || r.Local[0].Account != alice.ID {
+		t.Errorf("%s: %+v %v", own, r, err)
+	}
+	if h.MayUse(ctx, alice.ID, own) {
+		t.Error("an account may write in the name of a return address")
+	}
+	for _, bad := range []string{"SRS0=aaaaaaaa=aa=elsewhere.test=lan@example.test", "srs1=x@example.test"} {
+		if _, err := h.Resolve(ctx, addr(bad)); !errors.Is(err, ErrNoUser) {
+			t.Errorf("%s: %v", bad, err)
+		}
+		if got := h.ReturnSender(addr(bad)); got != addr(bad) {
+			t.Errorf("%s: %s", bad, got)
+		}
+	}
+	h.clock.Advance(23 * 24 * time.Hour)
+	if _, err := h.Resolve(ctx, made); !errors.Is(err, ErrNoUser) {
+		t.Errorf("after three weeks: %v", err)
+	}
+	long := h.ReturnAddress(addr(strings.Repeat("x", 60)+"@"+strings.Repeat("y", 60)+"."+strings.Repeat("z", 60)+"."+
+		strings.Repeat("y", 60)+".test"), "example.test")
+	if !long.IsNull() {
+		t.Errorf("longer than a path may be: %s", long)
+	}
+	// Another house's secret is another.
+	other := open(t, func(o *Options) { o.Pepper = bytes.Repeat([]byte("q"), 32) })
+	other.domain("example.test")
+	if _, err := other.Resolve(ctx, h.ReturnAddress(addr("lan@elsewhere.test"), "example.test")); !errors.Is(err, ErrNoUser) {
+		t.Errorf("of another house: %v", err)
 	}
 }

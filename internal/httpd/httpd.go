@@ -21,6 +21,7 @@ import (
 
 	"tram/internal/limits"
 	"tram/internal/metrics"
+	"tram/internal/tlspolicy"
 )
 
 // Options configures a Server. Hostname and Limits are required.
@@ -37,6 +38,8 @@ type Options struct {
 	Ready func() error
 	// Metrics serves /metrics; nil: there is none.
 	Metrics http.Handler
+	// STSPolicy returns the MTA-STS policy of a domain of this house, "" for none. nil: none has one.
+	STSPolicy func(domain string) string
 	// HTTPSPort is where the plain front sends visitors; 0: it shows the page itself.
 	HTTPSPort int
 	// Doors are shown on the start page, and to mail programs that ask for them.
@@ -132,6 +135,9 @@ func (s *Server) mux() http.Handler {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if s.o.Metrics != nil {
 		mux.Handle("GET /metrics", insiders(s.o.Metrics))
+	}
+	if s.o.STSPolicy != nil {
+		mux.HandleFunc("GET "+tlspolicy.PolicyPath, s.mtaSTS)
 	}
 	s.pages(mux)
 	s.finders(mux)

@@ -43,12 +43,19 @@ const day = 24 * time.Hour
 // limitAccount counts a submission of an account against its limits, which stop a stolen one: what
 // exceeds a day's messages or a day's new recipients is held for an operator, what exceeds a
 // minute's messages until its minute comes. Only recipients outside count. A limit of 0 is none.
-func (q *Queue) limitAccount(t *tx, r *record, holdUntil time.Time) error {
-	r.held, r.reason, r.holdUntil = false, "", holdUntil
-	if holdUntil.After(r.created) {
-		r.reason = "until " + holdUntil.UTC().Format(time.RFC3339)
+func (q *Queue) limitAccount(t *tx, r *record, s *Submission) error {
+	r.held, r.reason, r.holdUntil = false, "", s.HoldUntil
+	if s.HoldUntil.After(r.created) {
+		r.reason = "until " + s.HoldUntil.UTC().Format(time.RFC3339)
 	} else {
 		r.holdUntil = time.Time{}
+	}
+	if s.HoldReason != "" {
+		// Beside the sender's wish for later: a hold that ends by itself is no hold for a doubtful one.
+		r.reason = clip(s.HoldReason, maxReplyText)
+		if r.held = s.Account != 0 || r.holdUntil.IsZero(); r.held {
+			r.holdUntil = time.Time{}
+		}
 	}
 	if r.account == 0 || !r.leaves() {
 		return nil
@@ -63,7 +70,9 @@ func (q *Queue) limitAccount(t *tx, r *record, holdUntil time.Time) error {
 		return err
 	}
 	row.fresh += fresh
-	q.judge(t, r, &row)
+	if !r.held {
+		q.judge(t, r, &row)
+	}
 	return t.Set(t.s.sentKey(r.account), row.appendBinary(nil))
 }
 

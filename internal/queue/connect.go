@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,7 @@ import (
 
 	"tram/internal/dns"
 	"tram/internal/smtp"
+	"tram/internal/tlspolicy"
 )
 
 // failures gathers why the hosts of a way did not do.
@@ -51,13 +51,17 @@ func (f *failures) verdict(dest string) error {
 
 // tryHost connects to one host, at the first of its addresses that answers.
 func (s *session) tryHost(ctx context.Context, h host) error {
-	targets, err := s.q.targets(ctx, h)
+	targets, res, err := s.q.targets(ctx, h)
+	if err != nil {
+		return err
+	}
+	policy, err := s.policyOf(ctx, h, res)
 	if err != nil {
 		return err
 	}
 	for _, addr := range targets {
 		s.dials++
-		err = s.tryAddr(ctx, h, addr)
+		err = s.tryAddr(ctx, attempt{host: h, policy: policy, addr: addr})
 		if err == nil || ctx.Err() != nil || s.dials == maxDials {
 			break
 		}
@@ -75,46 +79,50 @@ func (s *session) tryHost(ctx context.Context, h host) error {
 }
 
 // tryAddr connects, secures and authenticates. If opportunistic TLS does not work out, it connects
-// again in the clear, and remembers that for the host.
-func (s *session) tryAddr(ctx context.Context, h host, addr string) error {
-	mode := TLSOpportunistic
-	if s.way.smart != nil {
-		mode = s.way.smart.TLS
+// again in the clear, and remembers that for the host: never where a policy asks for more.
+func (s *session) tryAddr(ctx context.Context, a attempt) error {
+	h := a.host
+	switch {
+	case s.way.smart != nil:
+		a.mode = s.way.smart.TLS
+	case a.enforced():
+		a.mode = TLSRequired
 	}
-	if mode == TLSOpportunistic && s.q.speaksClear(s.d, h.name) {
-		mode = TLSNone
+	if a.mode == TLSOpportunistic && s.q.speaksClear(s.d, h.name) {
+		a.mode = TLSNone
 	}
-	c, err := s.dial(ctx, h, addr, mode)
-	if mode == TLSOpportunistic && errors.Is(err, smtp.ErrHandshake) && ctx.Err() == nil {
+	c, err := s.dial(ctx, &a)
+	if a.mode == TLSOpportunistic && errors.Is(err, smtp.ErrHandshake) && ctx.Err() == nil {
 		s.q.log.Warn("TLS failed, going on in the clear", "host", h.name, "error", err)
 		metricClear.Inc()
 		s.q.speakClear(s.d, h.name)
-		c, err = s.dial(ctx, h, addr, TLSNone)
+		a.mode, a.quiet = TLSNone, true
+		c, err = s.dial(ctx, &a)
 	}
 	if err != nil {
 		return err
 	}
-	s.c, s.host, s.addr, s.used = c, h, addr, 0
+	s.c, s.host, s.addr, s.used, s.policy = c, h, a.addr, 0, a.policy
 	s.q.mu.Lock()
 	s.d.conns++
 	s.q.mu.Unlock()
 	s.beside = 0
-	s.verified = s.q.proves(c, h)
+	s.verified = s.q.proves(c, &a)
 	return nil
 }
 
 // dial opens one connection, up to the point where mail can be sent.
-func (s *session) dial(ctx context.Context, h host, addr string, mode TLSMode) (*smtp.Client, error) {
+func (s *session) dial(ctx context.Context, a *attempt) (*smtp.Client, error) {
 	o := smtp.ClientOptions{Hostname: s.q.o.Hostname, Limits: s.q.o.Client}
-	if mode == TLSImplicit {
-		o.TLS = s.q.tlsFor(h, true)
+	if a.mode == TLSImplicit {
+		o.TLS = s.tls(a)
 	}
 	s.touch(s.q.o.Clock.Now())
-	c, err := smtp.Dial(ctx, watched{s}, addr, o)
+	c, err := smtp.Dial(ctx, watched{s, a}, a.addr, o)
 	if err != nil {
 		return nil, err
 	}
-	if err = s.prepare(ctx, c, h, mode); err != nil {
+	if err = s.prepare(ctx, c, a); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -122,21 +130,18 @@ func (s *session) dial(ctx context.Context, h host, addr string, mode TLSMode) (
 }
 
 // prepare goes through what comes between the greeting and the first mail.
-func (s *session) prepare(ctx context.Context, c *smtp.Client, h host, mode TLSMode) error {
+func (s *session) prepare(ctx context.Context, c *smtp.Client, a *attempt) error {
 	if strings.EqualFold(c.Name(), s.q.o.Hostname) && s.q.o.Hostname != "localhost" {
-		return loops(s.d.name)
+		domain, _ := domainOf(s.d.name)
+		return loops(domain)
 	}
-	offered := c.Extensions().StartTLS
-	switch {
-	case mode == TLSRequired && !offered:
-		return errors.New("server does not offer STARTTLS")
-	case mode == TLSRequired || mode == TLSOpportunistic && offered:
-		err := c.StartTLS(ctx, s.q.tlsFor(h, mode == TLSRequired))
-		declined := errors.As(err, new(smtp.Reply)) && c.Err() == nil
-		if err != nil && (mode == TLSRequired || !declined) {
-			return err
+	if err := s.secure(ctx, c, a); err != nil {
+		if a.enforced() && ctx.Err() == nil {
+			return short(a.policy, err)
 		}
+		return err
 	}
+	mode := a.mode
 	if smart := s.way.smart; smart != nil && smart.User != "" {
 		err := c.Auth(ctx, smtp.Credentials{User: smart.User, Password: smart.Password,
 			AllowClear: mode == TLSNone && smart.TLS == TLSNone})
@@ -147,8 +152,45 @@ func (s *session) prepare(ctx context.Context, c *smtp.Client, h host, mode TLSM
 	return nil
 }
 
-// tlsFor returns the configuration for a host. Without verify any certificate will do: RFC 7435,
-// some protection beats none, and the name came from a DNS nobody vouched for anyhow.
+// Why a connection is not secured.
+var (
+	errNoTLS  = errors.New("server does not offer STARTTLS")
+	errFailed = errors.New("TLS has failed with this server lately, so it is spoken to in the clear")
+)
+
+// secure begins TLS where that is asked for or offered, and tells the report what came of it.
+func (s *session) secure(ctx context.Context, c *smtp.Client, a *attempt) error {
+	offered := c.Extensions().StartTLS
+	switch {
+	case a.mode == TLSNone:
+		s.report(a, c, tlspolicy.ValidationFailure, errFailed)
+		return nil
+	case !offered && a.mode != TLSImplicit:
+		s.report(a, c, tlspolicy.STARTTLSUnoffered, errNoTLS)
+		if a.mode == TLSRequired {
+			return errNoTLS
+		}
+		return nil
+	case a.mode == TLSImplicit:
+		return nil
+	}
+	err := c.StartTLS(ctx, s.tls(a))
+	if err == nil {
+		result, why := a.outcome()
+		s.report(a, c, result, why)
+		return nil
+	}
+	if ctx.Err() == nil {
+		s.report(a, c, tlspolicy.HandshakeResult(err), err)
+	}
+	declined := errors.As(err, new(smtp.Reply)) && c.Err() == nil
+	if declined && a.mode != TLSRequired {
+		return nil
+	}
+	return err
+}
+
+// tlsFor returns the configuration for a host, with or without a check of its certificate.
 func (q *Queue) tlsFor(h host, verify bool) *tls.Config {
 	cfg := q.tls.Clone()
 	cfg.ServerName = h.name
@@ -157,22 +199,6 @@ func (q *Queue) tlsFor(h host, verify bool) *tls.Config {
 	}
 	cfg.InsecureSkipVerify = !verify
 	return cfg
-}
-
-// proves reports whether a connection's certificate proves the host's name (RFC 6125), whether
-// that was asked for or not: it lets mail that requires TLS use the connection.
-func (q *Queue) proves(c *smtp.Client, h host) bool {
-	state := c.TLS()
-	if state == nil || len(state.PeerCertificates) == 0 {
-		return false
-	}
-	o := x509.VerifyOptions{DNSName: q.tlsFor(h, true).ServerName, Roots: q.tls.RootCAs,
-		Intermediates: x509.NewCertPool(), CurrentTime: q.o.Clock.Now()}
-	for _, cert := range state.PeerCertificates[1:] {
-		o.Intermediates.AddCert(cert)
-	}
-	_, err := state.PeerCertificates[0].Verify(o)
-	return err == nil
 }
 
 // clearFor is how long a host whose TLS failed is spoken to in the clear at once.
@@ -193,8 +219,11 @@ func (q *Queue) speakClear(d *destination, host string) {
 	d.clear[host] = q.time.Now().add(clearFor)
 }
 
-// watched dials for a session, and notes when the other side is heard of.
-type watched struct{ s *session }
+// watched dials for a session, and notes the connection's end here and when the other side is heard of.
+type watched struct {
+	s *session
+	a *attempt
+}
 
 // DialContext implements smtp.Dialer.
 func (w watched) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -202,6 +231,7 @@ func (w watched) DialContext(ctx context.Context, network, addr string) (net.Con
 	if err != nil {
 		return nil, err
 	}
+	w.a.local = conn.LocalAddr()
 	return &watchedConn{Conn: conn, s: w.s}, nil
 }
 

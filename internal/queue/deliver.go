@@ -10,6 +10,7 @@ import (
 
 	"tram/internal/kv"
 	"tram/internal/smtp"
+	"tram/internal/trace"
 )
 
 // outcome is what became of one recipient in an attempt.
@@ -19,6 +20,7 @@ type outcome struct {
 	host    string // who said it; "" for us
 	relayed bool   // taken by a server that will not tell the sender of success
 	untimed bool   // and that does not watch the time a sender has set
+	over    string // how the connection was secured, in words; "" for none
 }
 
 // deliver does what it can for one item: it is attempted at this destination, and what became of
@@ -38,6 +40,7 @@ func (s *session) deliver(ctx context.Context, ref legRef, rest []legRef) error 
 		d := &deed{rec: rec}
 		d.outs, d.again, err = s.attempt(ctx, ref, rest, rec, i)
 		if err != nil {
+			s.traceWait(ctx, rec, i, err)
 			return err
 		}
 		again, d.confirm, s.confirm = d.again, s.confirm, nil
@@ -46,6 +49,18 @@ func (s *session) deliver(ctx context.Context, ref legRef, rest []legRef) error 
 		}
 	}
 	return nil
+}
+
+// traceWait tells the trail of the message that was at hand why its destination is left alone.
+func (s *session) traceWait(ctx context.Context, rec *record, i int, err error) {
+	var down *destFailure
+	if ctx.Err() != nil || !errors.As(err, &down) {
+		return
+	}
+	rec.waitingOn(i, func(_ int, rcpt *recipient) {
+		s.q.trace(rec, rcpt, trace.Event{Step: "deliver", Remote: down.host, Result: "deferred",
+			Detail: clip(down.err.Error(), maxReplyText)})
+	})
 }
 
 // record makes a deed durable.
@@ -163,7 +178,7 @@ func (s *session) pick(ctx context.Context, ref legRef) (*record, int, error) {
 	}
 	stray := false
 	rec.waitingOn(i, func(_ int, r *recipient) {
-		stray = stray || s.q.destOf(r.Address) != s.d.name
+		stray = stray || s.q.destOf(r.Address, rec.tlsOptional) != s.d.name
 	})
 	if stray {
 		return nil, 0, s.q.reroute(ctx, ref)
@@ -264,7 +279,7 @@ func (r *record) regroup(q *Queue, now qtime) {
 			rcpt.leg = 0
 			continue
 		}
-		dest := q.destOf(rcpt.Address)
+		dest := q.destOf(rcpt.Address, r.tlsOptional)
 		if rcpt.leg = r.legTo(dest); rcpt.leg < 0 {
 			rcpt.leg = len(r.legs)
 			r.legs = append(r.legs, leg{dest: dest, due: now})

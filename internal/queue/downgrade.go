@@ -16,8 +16,9 @@ import (
 var errNoDowngrade = errors.New("message cannot be converted to 7 bits")
 
 // downgrade writes a message in 7 bits: text becomes quoted-printable, other parts base64, and their
-// Content-Transfer-Encoding says so. Everything else stays as it is, octet for octet. The signature
-// over such a message does not survive; RFC 6376 §5.3 tells signers to send 7 bits for that reason.
+// Content-Transfer-Encoding says so. Everything else stays as it is, octet for octet. A signature of
+// somebody else over such a message does not survive (RFC 6376 §5.3); our own is made of what comes out
+// here.
 type downgrade struct {
 	r io.ReaderAt
 	m *message.Message

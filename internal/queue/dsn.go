@@ -15,8 +15,9 @@ import (
 // Who is told what. A sender is told of a recipient's failure and delay unless it asked otherwise
 // (RFC 3461 §4.1), and of success where it asked. Nobody is told of what happens to a notice: the
 // null sender gets nothing (RFC 5321 §4.5.5), so there is no notice of a notice. And nobody is told
-// whose name may be borrowed: notices go to authenticated senders and to those who came by the local
-// socket, never to a stranger whose mail was forwarded. What fails then is logged and counted, for
+// whose name may be borrowed: notices go to authenticated senders, to those who came by the local socket,
+// and to those outside whose mail was sent on and who have shown that the address is theirs (SPF, or a
+// signature of its domain); never to a stranger. What fails then is logged and counted, for
 // an operator (RFC 3461 §5.2 asks for "some appropriate mechanism").
 
 // mayNotify reports whether the item's sender is one who may be sent notices.
@@ -24,7 +25,15 @@ func mayNotify(r *record) bool {
 	if r.from.IsNull() {
 		return false
 	}
-	return r.account != 0 || r.origin == envelope.Submission || r.origin == envelope.LMTP
+	return r.account != 0 || r.origin == envelope.Submission || r.origin == envelope.LMTP || r.known
+}
+
+// sender is who is told of an item: of what was sent on, he whose return address it leaves under.
+func (q *Queue) sender(r *record) smtp.Address {
+	if q.o.Sender == nil {
+		return r.from
+	}
+	return q.o.Sender(r.from)
 }
 
 // wants reports whether the sender wants to hear of action about a recipient.
@@ -136,7 +145,8 @@ func (q *Queue) compose(ctx context.Context, rec *record, fates []fate) (*notice
 		messageID: r.MessageID, requireTLS: rec.requireTLS, utf8: r.UTF8, eightBit: r.UTF8 || r.EightBit,
 		warned: true, prio: max(rec.prio, 0)}
 	// RFC 3461 §6.1: a notice asks for none.
-	n.add(Recipient{Address: rec.from, Notify: envelope.NotifyNever}, q.destOf(rec.from))
+	to := q.sender(rec)
+	n.add(Recipient{Address: to, Notify: envelope.NotifyNever}, q.destOf(to, false))
 	return &notice{n, body}, nil
 }
 
@@ -158,19 +168,20 @@ func (q *Queue) report(ctx context.Context, rec *record, told []fate) (*report, 
 	if err != nil {
 		return nil, err
 	}
+	to := q.sender(rec)
 	r := &message.Report{
 		From: message.Address{Name: "Mail Delivery System", Mailbox: "MAILER-DAEMON",
 			Host: q.o.Hostname},
-		To:      message.Address{Mailbox: rec.from.Local, Host: smtp.UnicodeDomain(rec.from.Domain)},
+		To:      message.Address{Mailbox: to.Local, Host: smtp.UnicodeDomain(to.Domain)},
 		Subject: subjects[action], Date: q.o.Clock.Now(),
 		MessageID: "<" + string(msgID) + "@" + q.o.Hostname + ">",
 		Text:      q.text(rec, action, told), Language: []string{"en", "vi"},
 		MTA: q.o.Hostname, EnvelopeID: rec.envID, Arrival: rec.created,
-		UTF8:     rec.utf8 && m.EightBitHeader || rec.from.NeedsUTF8(),
+		UTF8:     rec.utf8 && m.EightBitHeader || to.NeedsUTF8(),
 		EightBit: m.EightBit, Rand: lockedRand{q},
 	}
 	if !r.UTF8 {
-		r.To.Host = rec.from.Domain
+		r.To.Host = to.Domain
 	}
 	if rec.messageID != "" {
 		r.References = []string{rec.messageID}

@@ -13,7 +13,7 @@ import (
 //	version:1
 //	flags           bit 0 8-bit, 1 binary, 2 SMTPUTF8, 3 REQUIRETLS, 4 held, 5 sender was warned,
 //	                6 BY given, 7 BY returns, 8 BY traces, 9 BY was acted on, 10 to be removed,
-//	                11 and its sender told
+//	                11 and its sender told, 12 TLS-Required: No, 13 goes to junk mail, 14 the sender is known
 //	body            blob.Ref, 56 octets
 //	created         wall milliseconds; started, queue time the delay counts from
 //	hold, deadline  wall seconds, 0 for none
@@ -29,6 +29,9 @@ type record struct {
 	body blob.Ref
 
 	eightBit, binary, utf8, requireTLS bool
+	tlsOptional                        bool // RFC 8689 §3
+	junk                               bool // for local people, when nobody has released it
+	known                              bool // from is the sender's own
 	held, warned                       bool
 	by                                 envelope.DeliverBy
 	bySet, byDone                      bool
@@ -82,7 +85,8 @@ func (r *record) appendBinary(dst []byte) []byte {
 	e := encoder{dst}
 	e.byte(version)
 	e.bits(r.eightBit, r.binary, r.utf8, r.requireTLS, r.held, r.warned,
-		r.bySet, r.by.Return, r.by.Trace, r.byDone, r.drop, r.dropTell)
+		r.bySet, r.by.Return, r.by.Trace, r.byDone, r.drop, r.dropTell, r.tlsOptional,
+		r.junk, r.known)
 	e.b = r.body.AppendBinary(e.b)
 	e.int(r.created.UnixMilli())
 	e.int(int64(r.started))
@@ -135,7 +139,8 @@ func decodeRecord(id ID, b []byte) (*record, error) {
 	d.version()
 	flags := d.uint()
 	for i, bit := range [...]*bool{&r.eightBit, &r.binary, &r.utf8, &r.requireTLS, &r.held,
-		&r.warned, &r.bySet, &r.by.Return, &r.by.Trace, &r.byDone, &r.drop, &r.dropTell} {
+		&r.warned, &r.bySet, &r.by.Return, &r.by.Trace, &r.byDone, &r.drop, &r.dropTell,
+		&r.tlsOptional, &r.junk, &r.known} {
 		*bit = flags&(1<<i) != 0
 	}
 	ref, err := blob.ParseRef(d.bytes(blob.RefSize))

@@ -46,7 +46,7 @@ func (s *session) newJob(ctx context.Context, rec *record, i int) (*job, error) 
 	}
 	j.choose(i)
 	for _, step := range []func(context.Context) error{
-		j.deadline, j.secrecy, j.characters, j.octets, j.size,
+		j.deadline, j.secrecy, j.characters, j.octets, j.sign, j.size,
 	} {
 		if err := step(ctx); err != nil {
 			j.close()
@@ -116,7 +116,7 @@ func (j *job) secrecy(context.Context) error {
 	if !j.rec.requireTLS {
 		return nil
 	}
-	able := j.s.way.secure && j.s.verified
+	able := j.s.vouched() && j.s.verified
 	wrong := smtp.NewReply(550, smtp.Enhanced{5, 7, 10}, "Encryption needed")
 	if able && !j.s.c.Extensions().RequireTLS {
 		able, wrong = false, smtp.NewReply(550, smtp.Enhanced{5, 7, 30}, "REQUIRETLS support required")
@@ -222,6 +222,7 @@ func (s *session) deliverLocal(ctx context.Context, rec *record, i int) ([]outco
 		Message: m, ContentHash: rec.body.SHA256, Received: rec.created, Account: rec.account,
 		Return: rec.ret, EnvelopeID: rec.envID, UTF8: rec.utf8, EightBit: rec.eightBit,
 		Binary: rec.binary, RequireTLS: rec.requireTLS, DeliverBy: rec.by, Priority: rec.prio,
+		Junk: rec.junk,
 	}
 	var index []int
 	rec.waitingOn(i, func(k int, r *recipient) {

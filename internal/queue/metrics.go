@@ -20,8 +20,11 @@ var (
 		"Destinations that failed or came back.", "event")
 	metricDowngraded = metrics.Counter("queue_downgraded_total",
 		"Messages converted for a server without 8BITMIME.")
-	metricClear = metrics.Counter("queue_tls_failed_total",
+	metricSigned = metrics.Counter("queue_signatures_total", "DKIM signatures made.")
+	metricClear  = metrics.Counter("queue_tls_failed_total",
 		"Hosts spoken to in the clear because their TLS failed.")
+	metricShort = metrics.CounterVec("queue_policy_failed_total",
+		"Hosts passed over because they fall short of what their domain asks.", "policy")
 	metricPanics   = metrics.Counter("queue_panics_total", "Deliveries that ended in a panic.")
 	metricWaiting  = metrics.Gauge("queue_waiting", "Messages that wait or are under way.")
 	metricHeld     = metrics.Gauge("queue_held", "Messages on hold.")

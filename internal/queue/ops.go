@@ -261,6 +261,7 @@ func (q *Queue) Release(ctx context.Context, id ID) error {
 	}
 	err = q.setHold(ctx, s, id, func(r *record) {
 		r.held, r.drop, r.reason, r.holdUntil = false, false, "", time.Time{}
+		r.junk = false // somebody has looked at it
 	})
 	if err != nil {
 		return fmt.Errorf("release %s: %w", id, err)

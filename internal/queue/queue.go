@@ -24,6 +24,7 @@ import (
 	"tram/internal/kv"
 	"tram/internal/limits"
 	"tram/internal/smtp"
+	"tram/internal/tlspolicy"
 	"tram/internal/trace"
 )
 
@@ -83,6 +84,10 @@ type Options struct {
 	// TLS is the client's configuration: certificate authorities above all. nil: the default.
 	TLS  *tls.Config
 	Port int // of other servers; 0: 25
+	// Policies finds out how other domains want to be spoken to. nil: TLS where it is offered.
+	Policies *tlspolicy.Finder
+	// TLSReports hears of each connection that came as far as TLS; nil: nobody does.
+	TLSReports tlspolicy.Reporter
 	// AllowPrivate lets mail go to loopback and private addresses that the DNS names. For the demo
 	// and for tests: elsewhere it would let strangers reach inner servers.
 	AllowPrivate bool
@@ -92,8 +97,20 @@ type Options struct {
 	Limits  limits.Queue
 	Client  limits.Client
 	Message limits.Message
-	Hops    int // Received fields a message may have before it is a loop; 0: 50
-	Trace   *trace.Log
+	// Held hears of items that are held for an administrator when they come; Failed of recipients that
+	// another server has refused for good. Both must return soon; nil: nobody hears of it.
+	Held   func(Item)
+	Failed func(ctx context.Context, origin envelope.Origin, to smtp.Address, reply smtp.Reply)
+
+	// Sender tells whose return address an address of ours is, or returns it as it is; nil: none is one.
+	Sender func(smtp.Address) smtp.Address
+	// Keys finds the keys that sign what leaves; nil: nothing is signed. The zero Signing means
+	// limits.Default().Signing.
+	Keys    KeyFinder
+	Signing limits.Signing
+
+	Hops  int // Received fields a message may have before it is a loop; 0: 50
+	Trace *trace.Log
 	// Drain is how long Run waits for running transactions when it is told to end; 0: 4 s.
 	Drain time.Duration
 	// Shards is how many parts a new queue has; 0: 4. An existing one keeps what it has.
@@ -105,12 +122,13 @@ type Options struct {
 
 // Queue is everything owed to others, and to local people for those who are not waited for.
 type Queue struct {
-	o      Options
-	shards int
-	time   *timeline
-	own    ownAddrs
-	tls    *tls.Config
-	log    *slog.Logger
+	o       Options
+	shards  int
+	time    *timeline
+	own     ownAddrs
+	signing *signing
+	tls     *tls.Config
+	log     *slog.Logger
 
 	rand sync.Mutex // guards o.Rand
 
@@ -134,6 +152,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q.tls = clientTLS(o.TLS)
+	q.signing = newSigning(o)
 	if err := q.countMarks(ctx); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
@@ -158,6 +177,9 @@ func (o *Options) defaults() {
 	}
 	if o.interfaces == nil {
 		o.interfaces = net.InterfaceAddrs
+	}
+	if o.Signing == (limits.Signing{}) {
+		o.Signing = limits.Default().Signing
 	}
 	if o.Port == 0 {
 		o.Port = 25

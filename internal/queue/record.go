@@ -172,13 +172,16 @@ func (q *Queue) tell(r *record, outs []outcome) {
 			}
 		case failed:
 			word = "failed"
+			if q.o.Failed != nil && o.host != "" && r.legs[rcpt.leg].dest != destLocal {
+				q.o.Failed(context.Background(), r.origin, rcpt.Address, o.reply)
+			}
 		}
 		metricOutcomes.WithLabelValues(word).Inc()
 		q.log.Info(word, "id", r.id, "from", r.from.Path(), "to", rcpt.Address.Path(),
 			"host", o.host, "attempts", rcpt.attempts, "reply", o.reply.String(),
-			"age", q.o.Clock.Now().Sub(r.created).Round(time.Second))
+			"age", q.o.Clock.Now().Sub(r.created).Round(time.Second), "over", o.over)
 		q.trace(r, rcpt, trace.Event{Step: "deliver", Remote: o.host, Result: word,
-			Code: o.reply.Code, Detail: o.reply.String()})
+			Code: o.reply.Code, Detail: o.detail()})
 	}
 	if r.finished() {
 		if r.parked() {
@@ -188,6 +191,14 @@ func (q *Queue) tell(r *record, outs []outcome) {
 		}
 		q.log.Debug("done", "id", r.id)
 	}
+}
+
+// detail is what the trail of a message says of an outcome.
+func (o *outcome) detail() string {
+	if o.over == "" {
+		return o.reply.String()
+	}
+	return o.reply.String() + " (" + o.over + ")"
 }
 
 // mark notes on disk that a session begins to send the items it has in hand. One sync covers the

@@ -15,6 +15,7 @@ import (
 
 	"tram/internal/dns"
 	"tram/internal/smtp"
+	"tram/internal/tlspolicy"
 )
 
 // Names of destinations that are no domains.
@@ -23,13 +24,16 @@ const (
 	destSmart = "=smarthost" // everything else, when there is one
 )
 
-// destOf returns the destination that mail for a waits for: what shares sessions.
-func (q *Queue) destOf(a smtp.Address) string {
+// destOf returns the destination that mail for a waits for: what shares sessions. lax: whatever the
+// domain asks of connections is to be ignored for this mail.
+func (q *Queue) destOf(a smtp.Address, lax bool) string {
 	switch {
 	case a.Domain == "" || q.o.Local.IsLocal(a.Domain):
 		return destLocal
 	case q.o.Smarthost.Host != "":
 		return destSmart
+	case lax:
+		return a.Domain + optional
 	}
 	return a.Domain
 }
@@ -41,6 +45,10 @@ type route struct {
 	// configuration, the address itself or DNSSEC (RFC 8689 §4.2.1).
 	secure bool
 	smart  *Smarthost
+
+	lax     bool             // the domain's policies are to be ignored
+	policed bool             // domain is set: each host is asked about
+	domain  tlspolicy.Domain // with what it asks of all hosts
 }
 
 // host is one candidate.
@@ -71,6 +79,7 @@ func (q *Queue) findRoute(ctx context.Context, dest string) (*route, error) {
 	if dest == destSmart {
 		return q.smartRoute()
 	}
+	dest, lax := domainOf(dest)
 	if ip, ok := smtp.LiteralDomain(dest); ok {
 		return &route{hosts: []host{{name: dest, addr: ip}}, secure: true}, nil
 	}
@@ -84,7 +93,8 @@ func (q *Queue) findRoute(ctx context.Context, dest string) (*route, error) {
 	case errors.Is(err, dns.ErrNoDomain):
 		return nil, never5(550, smtp.Enhanced{5, 1, 2}, "Domain "+dest+" does not exist")
 	case errors.Is(err, dns.ErrNoRecord): // the implicit MX
-		return &route{hosts: []host{{name: dest}}, secure: res.Authentic}, nil
+		r := &route{hosts: []host{{name: dest}}, secure: res.Authentic, lax: lax}
+		return q.police(ctx, r, dest, res.Authentic)
 	case err != nil:
 		return nil, fmt.Errorf("look up the exchangers of %s: %w", dest, err)
 	}
@@ -92,11 +102,11 @@ func (q *Queue) findRoute(ctx context.Context, dest string) (*route, error) {
 	if !ok {
 		return nil, loops(dest)
 	}
-	r := &route{secure: res.Authentic}
+	r := &route{secure: res.Authentic, lax: lax}
 	for _, m := range mx {
 		r.hosts = append(r.hosts, host{name: m.Host})
 	}
-	return r, nil
+	return q.police(ctx, r, dest, res.Authentic)
 }
 
 // before drops this host and all that are not preferred to it, RFC 5321 §5.1: sending there would
@@ -127,51 +137,38 @@ func (q *Queue) smartRoute() (*route, error) {
 	return &route{hosts: []host{{name: name, dial: s.Host}}, secure: true, smart: &s}, nil
 }
 
-// targets returns what to dial for a host: "address:port" strings. Addresses of this machine are
+// targets returns what to dial for a host, "address:port" strings, and what the DNS's word is worth.
+// Addresses of this machine are
 // errSelf; those of inner networks are left out unless the options allow them, for otherwise anybody
 // with a domain could make us talk to what stands behind the firewall (reliability P25).
-func (q *Queue) targets(ctx context.Context, h host) ([]string, error) {
+func (q *Queue) targets(ctx context.Context, h host) (dial []string, res dns.Result, err error) {
 	if h.dial != "" {
-		return []string{h.dial}, nil
+		return []string{h.dial}, res, nil
 	}
 	addrs := []netip.Addr{h.addr}
 	if !h.addr.IsValid() {
-		var err error
 		if q.o.Resolver == nil {
-			return nil, errNoRoute
+			return nil, res, errNoRoute
 		}
-		if addrs, _, err = q.o.Resolver.Addrs(ctx, h.name); err != nil {
-			return nil, fmt.Errorf("look up the addresses of %s: %w", h.name, err)
+		if addrs, res, err = q.o.Resolver.Addrs(ctx, h.name); err != nil {
+			return nil, res, fmt.Errorf("look up the addresses of %s: %w", h.name, err)
 		}
 	}
-	var dial []string
 	for _, a := range addrs {
-		a = plainAddr(a)
+		a = dns.Plain(a)
 		switch {
 		case q.isSelf(a):
-			return nil, errSelf
-		case !q.o.AllowPrivate && !isPublic(a):
+			return nil, res, errSelf
+		case !q.o.AllowPrivate && !dns.Public(a):
 			continue
 		}
 		dial = append(dial, net.JoinHostPort(a.String(), strconv.Itoa(q.o.Port)))
 	}
 	if len(dial) == 0 {
-		return nil, errPrivate
+		return nil, res, errPrivate
 	}
-	return dial, nil
+	return dial, res, nil
 }
-
-// plainAddr returns what an address leads to in the end: an IPv4 one may be wrapped into IPv6.
-func plainAddr(a netip.Addr) netip.Addr {
-	if nat64.Contains(a) {
-		b := a.As16()
-		return netip.AddrFrom4([4]byte(b[12:]))
-	}
-	return a.Unmap()
-}
-
-// nat64 is where gateways have the IPv4 addresses they lead to.
-var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
 // Why a host is not dialled.
 var (
@@ -190,14 +187,6 @@ func (q *Queue) isSelf(a netip.Addr) bool {
 	}
 	return q.own.has(a, q.o.Clock.Now())
 }
-
-// isPublic reports whether a may be the address of somebody else's mail server.
-func isPublic(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedSpace.Contains(a)
-}
-
-// sharedSpace is for carriers' inner networks, RFC 6598.
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
 
 // ownAddrs are this machine's addresses: those it was told and those of its interfaces, which come and
 // go while it runs.

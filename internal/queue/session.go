@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tram/internal/smtp"
+	"tram/internal/tlspolicy"
 )
 
 // session is one worker at a destination: it takes items, brings them there over one connection,
@@ -25,15 +26,16 @@ type session struct {
 	beside int          // connections to the destination when this one began to connect
 	used   int          // transactions on c
 
-	verified bool          // c's certificate proves the host's name
-	marked   map[ID]bool   // items whose attempt is noted on disk
-	confirm  []func()      // of what was just delivered, to be called when it is recorded
-	hungry   bool          // it was begun and took nothing yet
-	surplus  bool          // the destination has had enough of us: this session ends
-	missed   error         // why a host that is preferred to this one did not do, if it may later
-	rested   bool          // c waited for work, and may have died meanwhile
-	wake     chan struct{} // closed when an idle session gets work
-	last     atomic.Int64  // when the other side was heard of, Unix nanoseconds
+	policy   tlspolicy.Policy // that c was made under
+	verified bool             // c's certificate proves the host's name
+	marked   map[ID]bool      // items whose attempt is noted on disk
+	confirm  []func()         // of what was just delivered, to be called when it is recorded
+	hungry   bool             // it was begun and took nothing yet
+	surplus  bool             // the destination has had enough of us: this session ends
+	missed   error            // why a host that is preferred to this one did not do, if it may later
+	rested   bool             // c waited for work, and may have died meanwhile
+	wake     chan struct{}    // closed when an idle session gets work
+	last     atomic.Int64     // when the other side was heard of, Unix nanoseconds
 }
 
 func (s *session) touch(now time.Time) { s.last.Store(now.UnixNano()) }
@@ -191,7 +193,7 @@ func (f *destFailure) Unwrap() error { return f.err }
 // connected makes sure that there is a connection with room for a transaction. Its error is a
 // destFailure or permanent.
 func (s *session) connected(ctx context.Context) error {
-	if s.c != nil && (s.c.Err() != nil || s.full() || s.rested && s.c.Reset(ctx) != nil) {
+	if s.c != nil && (s.c.Err() != nil || s.full() || s.rested && (s.outdated(ctx) || s.c.Reset(ctx) != nil)) {
 		s.restart(ctx)
 	}
 	// A connection that waited was asked whether it still lives: else a small message might go out
@@ -247,7 +249,8 @@ func (s *session) nextHost(ctx context.Context) error {
 		}
 	}
 	s.next, s.way, s.missed = 0, nil, cmp.Or(s.missed, why.first)
-	return why.verdict(s.d.name)
+	domain, _ := domainOf(s.d.name)
+	return why.verdict(domain)
 }
 
 // more reports whether the way has hosts that were not tried.

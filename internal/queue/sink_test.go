@@ -222,7 +222,10 @@ func (k *talk) handle(verb, arg string) bool {
 		if !k.write(reply) || !strings.HasPrefix(reply, "220") {
 			return !strings.HasSuffix(reply, "CUT")
 		}
-		t := tls.Server(k.conn, k.s.tls)
+		k.s.mu.Lock()
+		cfg := k.s.tls
+		k.s.mu.Unlock()
+		t := tls.Server(k.conn, cfg)
 		if t.Handshake() != nil {
 			return false
 		}

@@ -29,12 +29,20 @@ type Submission struct {
 	Binary     bool // BODY=BINARYMIME
 	UTF8       bool // SMTPUTF8
 	RequireTLS bool
-	HoldUntil  time.Time          // FUTURERELEASE; zero for now
-	DeliverBy  envelope.DeliverBy // DELIVERBY
-	MTPriority int                // MT-PRIORITY, -9 to 9
-	Account    uint64             // directory.AccountID of the authenticated sender; 0: none
-	Origin     envelope.Origin
-	MessageID  string // of the header, for the trace
+	Known      bool // From is the sender's own, and may be told: see envelope.Envelope
+	// TLSOptional: what the recipients' domains ask of connections is to be ignored, as the field
+	// "TLS-Required: No" says (RFC 8689 §3). RequireTLS prevails.
+	TLSOptional bool
+	HoldUntil   time.Time          // FUTURERELEASE; zero for now
+	DeliverBy   envelope.DeliverBy // DELIVERBY
+	MTPriority  int                // MT-PRIORITY, -9 to 9
+	Account     uint64             // directory.AccountID of the authenticated sender; 0: none
+	Origin      envelope.Origin
+	MessageID   string // of the header, for the trace
+	// HoldReason keeps the item until HoldUntil, or where that is zero until it is released.
+	HoldReason string
+	// Junk: local people get it as junk mail, unless it is released by hand.
+	Junk bool
 }
 
 // SubmissionOf makes a Submission of an envelope.
@@ -44,10 +52,12 @@ func SubmissionOf(e *envelope.Envelope) Submission {
 		EnvID: e.EnvelopeID, EightBit: e.EightBit, Binary: e.Binary, UTF8: e.UTF8,
 		RequireTLS: e.RequireTLS, HoldUntil: e.HoldUntil, DeliverBy: e.DeliverBy,
 		MTPriority: e.Priority, Account: e.Account, Origin: e.Origin,
+		HoldReason: e.HoldReason, Junk: e.Junk, Known: e.Known,
 	}
 	if e.Message != nil {
 		s.MessageID = e.Message.MessageID
 		s.EightBit = s.EightBit || e.Message.EightBit
+		s.TLSOptional = tlsOptional(e.Message.Header)
 	}
 	return s
 }
@@ -84,7 +94,7 @@ func (q *Queue) Submit(ctx context.Context, s Submission) (ID, error) {
 		if err := t.uniqueID(rec); err != nil {
 			return err
 		}
-		if err := q.limitAccount(t, rec, s.HoldUntil); err != nil {
+		if err := q.limitAccount(t, rec, &s); err != nil {
 			return err
 		}
 		return t.insert(q, rec, s.Body)
@@ -114,14 +124,16 @@ func (q *Queue) newRecord(s *Submission) (*record, error) {
 	}
 	r := &record{
 		id: id, body: s.Body.Ref(), eightBit: s.EightBit, binary: s.Binary, utf8: s.UTF8,
-		requireTLS: s.RequireTLS, by: s.DeliverBy, bySet: !s.DeliverBy.Deadline.IsZero(),
+		requireTLS: s.RequireTLS, tlsOptional: s.TLSOptional && !s.RequireTLS,
+		by: s.DeliverBy, bySet: !s.DeliverBy.Deadline.IsZero(),
 		created: q.o.Clock.Now(), prio: min(max(s.MTPriority, -9), 9), account: s.Account,
 		from: s.From, origin: s.Origin, messageID: clip(s.MessageID, 998), ret: s.Ret, envID: s.EnvID,
+		junk: s.Junk, known: s.Known,
 	}
 	// Whom nothing may be told is not warned.
 	r.warned = !mayNotify(r)
 	for _, rcpt := range s.Recipients {
-		r.add(rcpt, q.destOf(rcpt.Address))
+		r.add(rcpt, q.destOf(rcpt.Address, r.tlsOptional))
 	}
 	return r, nil
 }
@@ -191,6 +203,14 @@ func (q *Queue) submitted(s shard, r *record) {
 	}
 	if r.wallEvent() != 0 {
 		q.keepAlarm.ring()
+	}
+	if r.held && q.o.Held != nil {
+		it := Item{ID: r.id, From: r.from, Size: r.body.Size, Account: r.account, Origin: r.origin,
+			MessageID: r.messageID, Created: r.created, State: StateHeld, HeldReason: r.reason}
+		for i := range r.rcpts {
+			it.Recipients = append(it.Recipients, RecipientStatus{Address: r.rcpts[i].Address, State: StateHeld})
+		}
+		q.o.Held(it)
 	}
 	for i := range r.legs {
 		if r.parked() {

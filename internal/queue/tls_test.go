@@ -35,7 +35,9 @@ func (a *authority) issue(t *testing.T, c *x509.Certificate) ([]byte, *x509.Cert
 		t.Fatal(err)
 	}
 	c.SerialNumber = big.NewInt(time.Now().UnixNano())
-	c.NotBefore, c.NotAfter = start.Add(-time.Hour), start.AddDate(20, 0, 0)
+	if c.NotAfter.IsZero() {
+		c.NotBefore, c.NotAfter = start.Add(-time.Hour), start.AddDate(20, 0, 0)
+	}
 	parent, signer := a.cert, a.key
 	if parent == nil {
 		parent, signer = c, key
@@ -54,8 +56,18 @@ func (a *authority) issue(t *testing.T, c *x509.Certificate) ([]byte, *x509.Cert
 // server returns a configuration with a certificate for name.
 func (a *authority) server(t *testing.T, name string) *tls.Config {
 	t.Helper()
-	der, _, key := a.issue(t, &x509.Certificate{DNSNames: []string{name}})
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	return a.shows(t, &x509.Certificate{DNSNames: []string{name}})
+}
+
+// shows returns a configuration with a certificate like c, and the authority's own behind it.
+func (a *authority) shows(t *testing.T, c *x509.Certificate) *tls.Config {
+	t.Helper()
+	der, _, key := a.issue(t, c)
+	chain := [][]byte{der}
+	if a.cert != nil {
+		chain = append(chain, a.cert.Raw)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: chain, PrivateKey: key}}}
 }
 
 // secure makes a sink offer STARTTLS, and then what else is given.

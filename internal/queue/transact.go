@@ -173,7 +173,7 @@ func (s *session) outcomes(job *job, res smtp.Result, err error) (outs []outcome
 	e := s.c.Extensions()
 	for n, k := range job.index {
 		o := outcome{k: k, reply: res.Replies[n], host: s.host.name,
-			relayed: !e.DSN, untimed: !e.DeliverBy}
+			relayed: !e.DSN, untimed: !e.DeliverBy, over: s.secrecy()}
 		switch {
 		case o.reply.Code == 0 && err != nil:
 			o.reply = ownReply(451, smtp.Enhanced{4, 4, 2}, err)

@@ -28,7 +28,7 @@ import (
 //	secret.key    what passwords are peppered with: 32 bytes in hexadecimal, mode 0600
 //	db/           the embedded database, when mail is not in PostgreSQL
 //	ca/           the self-made certification authority, when it is used
-//	dkim/         keys that sign outgoing mail, made by `tram setup`
+//	dkim/         keys that sign outgoing mail, from before they were kept in the database
 //	admin.sock    the administration socket
 //	damaged-…/    what `tram check --repair` dropped or replaced, as it was
 const (

@@ -130,7 +130,7 @@ func (s *Server) smtpDoor(name string, o *conn.Options) {
 		Mode: mode, Hostname: s.o.Config.Hostname, Directory: s.Directory,
 		Deliver: s.Deliver, Queue: s.Queue, Limits: s.o.Config.Limits, Clock: s.o.Clock,
 		Logger: s.o.Logger.With("room", "smtpd"), Trace: s.Trace, Measure: s.o.Measure,
-		Resolver: resolver,
+		Resolver: resolver, Judge: s.Spam,
 	})
 	o.Handler, o.Refuse = srv.Handle, srv.Refuse
 }
@@ -170,7 +170,7 @@ func (s *Server) hangHTTP() {
 		Hostname: c.Hostname, Version: s.o.Version, Limits: c.Limits.HTTP,
 		Logger: s.o.Logger.With("room", "httpd"), TLS: s.Certs.TLSConfig(certs.HTTPS),
 		Challenge: s.Certs.HTTPHandler, Ready: s.Problem, Metrics: metrics.Handler(),
-		HTTPSPort: s.port("https"), IsLocal: s.Directory.IsLocal,
+		HTTPSPort: s.port("https"), IsLocal: s.Directory.IsLocal, STSPolicy: s.ownPolicyText,
 	}
 	for _, d := range []struct{ door, name, security string }{
 		{"imaps", "IMAP", "TLS"}, {"imap", "IMAP", "STARTTLS"},

@@ -48,6 +48,7 @@ var jobs = []job{
 			_, err := s.Blobs.Collect(ctx)
 			return err
 		}},
+	{"signing keys", 30 * time.Second, 15 * time.Minute, (*Server).rotateSigningKeys},
 	{"trace retention", 3 * time.Minute, 6 * time.Hour,
 		func(s *Server, ctx context.Context) error { return s.Trace.Prune(ctx) }},
 }

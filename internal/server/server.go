@@ -10,11 +10,13 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,14 +28,19 @@ import (
 	"tram/internal/config"
 	"tram/internal/conn"
 	"tram/internal/deliver"
+	"tram/internal/deliver/learn"
 	"tram/internal/directory"
 	"tram/internal/dns"
 	"tram/internal/httpd"
 	"tram/internal/kv"
 	"tram/internal/kv/pebblekv"
 	"tram/internal/queue"
+	"tram/internal/reports"
+	"tram/internal/scan"
 	"tram/internal/smtp"
+	"tram/internal/spam"
 	"tram/internal/store"
+	"tram/internal/tlspolicy"
 	"tram/internal/trace"
 )
 
@@ -51,8 +58,13 @@ type Options struct {
 	// Given are listeners that are open already, by door; see Activated.
 	Given map[string][]net.Listener
 
+	// Decoder is the command that opens attachments in a process of its own: unpack.Serve on its
+	// standard input and output. Empty: they are opened in this process.
+	Decoder []string
 	// OutsideWaits keeps mail for other domains in the queue: there is nobody to ask for names.
 	OutsideWaits bool
+	// Roots are the authorities that other servers' certificates are checked against; nil: the system's.
+	Roots *x509.CertPool
 	// AllowPrivate lets outgoing mail go to loopback and private addresses.
 	AllowPrivate bool
 	// RemotePort is where outgoing mail is delivered; 0: 25.
@@ -77,18 +89,24 @@ type Server struct {
 	Queue     *queue.Queue
 	Deliver   *deliver.Deliverer
 	Certs     *certs.Manager
+	Reports   *reports.Reports
+	Spam      *spam.Judge    // nil: switched off
+	Learner   *learn.Learner // nil: switched off
 	Admin     *admin.House
 
-	o        Options
-	folder   *folder
-	doors    []door
-	lines    []line // what serves the line protocols
-	http     *httpd.Server
-	shared   *conn.Shared
-	names    dns.Resolver   // made when first asked for
-	closers  []func() error // what Close undoes, in order of opening
-	ready    chan struct{}
-	draining atomic.Bool
+	o           Options
+	folder      *folder
+	doors       []door
+	lines       []line // what serves the line protocols
+	http        *httpd.Server
+	shared      *conn.Shared
+	scanner     *scan.Scanner     // nil: no filters are configured
+	names       dns.Resolver      // made when first asked for
+	policies    *tlspolicy.Finder // nil: there is nobody to ask for names
+	policyHosts []string          // that have certificates; of certifyPolicyHosts
+	closers     []func() error    // what Close undoes, in order of opening
+	ready       chan struct{}
+	draining    atomic.Bool
 	// hashesSeen and hashesFreed belong to freeHashes.
 	hashesSeen, hashesFreed int64
 	fatal                   chan error // the storage has given up
@@ -117,8 +135,8 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 // open is the order in which a house comes to be.
 func (s *Server) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.openFolder, s.openDoors, s.openStorage, s.openCerts, s.openPeople, s.openMail,
-		s.openMovers, s.openAdmin, s.hang,
+		s.openFolder, s.openDoors, s.openStorage, s.openCerts, s.openPeople, s.importKeys, s.openSpam, s.openMail,
+		s.openReports, s.openScan, s.openPolicies, s.openMovers, s.openAdmin, s.hang,
 	} {
 		opened := s.DB != nil
 		err := step(ctx)
@@ -225,7 +243,8 @@ func (s *Server) openPeople(ctx context.Context) error {
 	}
 	o := directory.Options{
 		DB: s.DB, Clock: s.o.Clock, Rand: s.o.Rand, Pepper: pepper,
-		Limits: s.o.Config.Limits.Auth, Logger: s.o.Logger.With("room", "directory"),
+		Limits: s.o.Config.Limits.Auth, Signing: s.o.Config.Limits.Signing,
+		Logger:  s.o.Logger.With("room", "directory"),
 		Measure: s.o.Measure,
 	}
 	if s.Certs != nil {
@@ -244,7 +263,7 @@ func (s *Server) openMail(ctx context.Context) error {
 	st, err := store.Open(ctx, store.Options{
 		DB: s.DB, Blobs: s.Blobs, Clock: s.o.Clock,
 		Logger: s.o.Logger.With("room", "store"), Limits: s.o.Config.Limits.Storage,
-		Message: s.o.Config.Limits.Message,
+		Message: s.o.Config.Limits.Message, Changed: s.changed,
 	})
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
@@ -261,11 +280,12 @@ type postponed struct{ *queue.Queue }
 func (s *Server) openMovers(ctx context.Context) error {
 	c := s.o.Config
 	forwarder := &postponed{}
-	s.Deliver = deliver.New(deliver.Options{
+	s.Deliver = deliver.New(s.judging(deliver.Options{
 		Store: s.Store, Directory: s.Directory, Clock: s.o.Clock,
 		Logger: s.o.Logger.With("room", "deliver"), Trace: s.Trace, Forwarder: forwarder,
 		Hostname: c.Hostname, Limits: c.Limits, Rand: s.o.Rand, Full: s.DB.Full,
-	})
+		Desk: s.Reports, Observe: s.observe, Scan: s.scanner, Origins: s.origins(),
+	}))
 	smarthost, err := smarthostOf(c.Smarthost)
 	if err != nil {
 		return err
@@ -276,7 +296,9 @@ func (s *Server) openMovers(ctx context.Context) error {
 		Local: s.Deliver, Smarthost: smarthost, Hostname: c.Hostname, Limits: s.queueLimits(),
 		Client: c.Limits.Client, Message: c.Limits.Message, Hops: c.Limits.SMTP.Hops,
 		Trace: s.Trace, AllowPrivate: s.o.AllowPrivate, Port: s.o.RemotePort,
-		Drain: c.Limits.Conn.Drain,
+		Policies: s.policies, TLSReports: s.tlsReports(), TLS: s.clientTLS(),
+		Drain: c.Limits.Conn.Drain, Held: s.held, Failed: s.failed,
+		Keys: s.signingKeys, Sender: s.Directory.ReturnSender, Signing: c.Limits.Signing,
 	}
 	if err := s.mendQueue(ctx, o); err != nil {
 		return err
@@ -300,8 +322,8 @@ func (s *Server) resolver() dns.Resolver {
 		return s.names
 	}
 	s.names = dns.New(dns.Options{
-		Servers: s.o.Config.DNS.Servers, Clock: s.o.Clock, Limits: s.o.Config.Limits.DNS,
-		Logger: s.o.Logger.With("room", "dns"),
+		Servers: s.o.Config.DNS.Servers, Trusted: s.o.Config.DNS.Trusted, Clock: s.o.Clock,
+		Limits: s.o.Config.Limits.DNS, Logger: s.o.Logger.With("room", "dns"),
 	})
 	return s.names
 }
@@ -330,10 +352,10 @@ func smarthostOf(c config.Smarthost) (queue.Smarthost, error) {
 
 func (s *Server) openAdmin(context.Context) error {
 	s.Admin = admin.New(admin.Options{
-		Directory: s.Directory, Store: s.Store, Queue: s.Queue, Trace: s.Trace, DB: s.DB,
+		Directory: s.Directory, Store: s.Store, Queue: s.Queue, Reports: s.Reports, Trace: s.Trace, DB: s.DB,
 		Certs: s.Certs, Clock: s.o.Clock, Rand: s.o.Rand, Logger: s.o.Logger.With("room", "admin"),
 		Limits: s.o.Config.Limits, Hostname: s.o.Config.Hostname, Version: s.o.Version,
-		Listeners: s.Listeners, Ready: s.Problem,
+		Listeners: s.Listeners, Ready: s.Problem, Spam: s.Spam, Learner: s.Learner, Network: network{s},
 	})
 	return nil
 }
@@ -379,7 +401,7 @@ func (s *Server) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var workers sync.WaitGroup
-	failed := make(chan error, len(s.doors)+len(jobs)+3)
+	failed := make(chan error, len(s.doors)+len(jobs)+len(reportJobs)+len(policyJobs)+len(spamJobs)+4)
 	start := func(what string, fn func() error) {
 		workers.Go(func() {
 			if err := fn(); err != nil && work.Err() == nil {
@@ -390,7 +412,8 @@ func (s *Server) Run(ctx context.Context) error {
 	start("administration", api.Serve)
 	start("queue", func() error { return s.Queue.Run(work) })
 	start("certificates", func() error { return s.Certs.Run(work) })
-	for _, j := range jobs {
+	start("filters", func() error { return s.greetFilters(work) })
+	for _, j := range slices.Concat(jobs, policyJobs, reportJobs, spamJobs) {
 		start(j.name, func() error { return s.repeat(work, j) })
 	}
 	for _, d := range s.doors {

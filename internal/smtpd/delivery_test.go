@@ -147,7 +147,7 @@ func TestAliases(t *testing.T) {
 		t.Fatalf("%d forwarded, alice has %d", len(sent), len(h.inbox("alice")))
 	}
 	env := sent[0]
-	if env.From.String() != "a@elsewhere.test" || len(env.Recipients) != 1 ||
+	if !strings.HasSuffix(env.From.String(), "=elsewhere.test=a@example.test") || len(env.Recipients) != 1 ||
 		env.Recipients[0].Address.String() != "someone@elsewhere.test" ||
 		env.Recipients[0].ORCPT != "rfc822;both@example.test" {
 		t.Errorf("forwarded as %+v", env)

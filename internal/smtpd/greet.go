@@ -43,6 +43,7 @@ func (x *session) hello(ctx context.Context, cmd smtp.Command) {
 	}
 	x.reset()
 	x.lookUp()
+	x.slowDown(ctx)
 	x.helo, x.esmtp = name, cmd.Verb != "HELO"
 	if !x.esmtp {
 		x.write([]byte("250 " + x.o.Hostname + "\r\n"))

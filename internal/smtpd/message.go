@@ -78,7 +78,13 @@ func (x *session) finish(ctx context.Context) smtp.Reply {
 	}
 	env.EightBit = env.EightBit || m.EightBit
 	if x.o.Mode == Submission {
-		return x.refuseSubmission(ctx, env)
+		if r := x.refuseSubmission(ctx, env); r.Code != 0 {
+			return r
+		}
+		if r := x.judge(ctx, env); r.Code != 0 {
+			return r
+		}
+		return x.o.Deliver.Screen(ctx, env)
 	}
 	return smtp.Reply{}
 }

@@ -48,12 +48,14 @@ func (x *session) refuseRcpt(ctx context.Context, to smtp.Address) smtp.Reply {
 		return smtp.NewReply(553, smtp.Enhanced{5, 6, 7}, "Address needs SMTPUTF8")
 	case len(x.tx.env.Recipients) >= x.maxRecipients():
 		return smtp.NewReply(452, smtp.Enhanced{4, 5, 3}, "Too many recipients")
+	case smtp.IsReturnAddress(to.Local) && !x.tx.env.From.IsNull() && x.o.Directory.IsLocal(to.Domain):
+		return smtp.NewReply(550, smtp.Enhanced{5, 7, 1}, "Only notices of failed delivery may go to this address")
 	case x.o.Directory.IsLocal(to.Domain):
 		return x.o.Deliver.CheckRecipient(ctx, to, x.tx.size)
 	case x.account.ID == 0:
 		return smtp.NewReply(550, smtp.Enhanced{5, 7, 1}, "Relaying denied")
 	default:
-		return x.o.Deliver.CheckRoom()
+		return x.refuseOutside(ctx, to)
 	}
 }
 

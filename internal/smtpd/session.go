@@ -32,7 +32,9 @@ type session struct {
 	account directory.Account // who logged in, ID 0: nobody
 	stop    func()            // ends the watch for revocation
 	revoked atomic.Bool
-	reverse *reverse // nil: not asked
+	reverse *reverse      // nil: not asked
+	delay   time.Duration // before each reply to a source of bad repute
+	release func()        // gives its place back; nil: not asked
 
 	transactions int // begun
 	accepted     int // messages
@@ -131,6 +133,9 @@ func (x *session) end() {
 	if x.reverse != nil {
 		x.reverse.cancel()
 	}
+	if x.release != nil {
+		x.release()
+	}
 	if x.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
 		in, out := x.c.Traffic()
 		x.log().Debug("session ended", "helo", x.helo, "transactions", x.transactions,
@@ -160,6 +165,7 @@ func (x *session) command(ctx context.Context, line []byte) {
 	if x.helo == "" && !ofTheWeb(cmd.Verb) && x.ahead() {
 		return // nobody has offered PIPELINING yet, RFC 2920 §3.1 (P3)
 	}
+	x.dawdle(ctx)
 	switch cmd.Verb {
 	case "HELO", "EHLO", "LHLO":
 		x.hello(ctx, cmd)

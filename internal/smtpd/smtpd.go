@@ -23,6 +23,7 @@ import (
 	"tram/internal/dns"
 	"tram/internal/limits"
 	"tram/internal/metrics"
+	"tram/internal/spam"
 	"tram/internal/trace"
 )
 
@@ -62,6 +63,8 @@ type Options struct {
 	Trace     *trace.Log
 	// Resolver finds the names of clients, for Received; nil: they stay unknown.
 	Resolver dns.Resolver
+	// Judge knows bad sources, and looks at what our own people send; nil: nobody does.
+	Judge *spam.Judge
 	// Measure announces AUTH in the clear to loopback clients; the Directory must agree.
 	Measure bool
 }

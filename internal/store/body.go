@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"io"
+	"sync"
 
 	"tram/internal/blob"
 	"tram/internal/message"
@@ -24,6 +26,13 @@ type Body struct {
 // NewBody begins a message. Finish or Abort must end it; ctx bounds the writes to the database.
 func (s *Store) NewBody(ctx context.Context) *Body {
 	return &Body{ctx: ctx, w: s.blobs.Create(ctx), p: message.NewParser(s.message)}
+}
+
+// NewDraft is NewBody for a message that Insert will copy.
+func (s *Store) NewDraft(ctx context.Context) *Body {
+	b := s.NewBody(ctx)
+	b.w.Draft()
+	return b
 }
 
 // Write implements io.Writer. Errors are the blob store's, ErrFull among them, and stay.
@@ -57,6 +66,57 @@ func (b *Body) Finish() (*blob.Pending, *message.Message, error) {
 
 // Abort throws the message away; after Finish it does nothing.
 func (b *Body) Abort() { b.w.Abort() }
+
+// Insert returns a copy of a message that was taken in, with fields put at an offset of its header where
+// a field begins: what message.Message.Insert says of them must hold. body stays the caller's. Of a message
+// that fits into one chunk nothing touches the database.
+func (s *Store) Insert(
+	ctx context.Context, body *blob.Pending, m *message.Message, at int, fields []byte,
+) (*blob.Pending, *message.Message, error) {
+	w := s.blobs.Create(ctx)
+	if err := copyWith(w, body.Open(ctx), at, fields); err != nil {
+		w.Abort()
+		return nil, nil, fmt.Errorf("copy message: %w", err)
+	}
+	pending, err := w.Finish()
+	if err != nil {
+		return nil, nil, fmt.Errorf("copy message: %w", err)
+	}
+	return pending, m.Insert(at, fields), nil
+}
+
+// copied are the buffers of copyWith.
+var copied = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+func copyWith(w io.Writer, r io.ReadCloser, at int, fields []byte) error {
+	defer r.Close()
+	buf := copied.Get().(*[32 << 10]byte)
+	defer copied.Put(buf)
+	if at > len(buf) {
+		return fmt.Errorf("no field can be put at %d", at)
+	}
+	if _, err := io.ReadFull(r, buf[:at]); err != nil {
+		return err
+	}
+	for _, b := range [][]byte{buf[:at], fields} {
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	for {
+		n, err := r.Read(buf[:])
+		if _, err := w.Write(buf[:n]); err != nil {
+			return err
+		}
+		switch err {
+		case nil:
+		case io.EOF:
+			return nil
+		default:
+			return err
+		}
+	}
+}
 
 // BodyRef names the bytes of a stored message.
 type BodyRef = blob.Ref

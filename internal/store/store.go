@@ -92,6 +92,9 @@ type Options struct {
 	NoIndex bool
 	// ListCache is how many bytes of mailbox lists are kept for all sessions together; 0: 256 MiB.
 	ListCache int64
+	// Changed hears of every account that has changed, after the commit. It must return at once, and
+	// must not use the store; nil: nobody does.
+	Changed func(AccountID)
 }
 
 // Quota bounds an account or a domain. 0 is no bound.
@@ -121,6 +124,7 @@ type Store struct {
 	owns      *kv.Cache[ownID, *ownSeen]
 	sent      *kv.Cache[sentPageID, *sentDates]
 	hubs      hubs
+	changed   func(AccountID) // nil: nobody wants to know
 	resting   resting
 	scratch   sync.Pool // of *scratch
 }
@@ -138,7 +142,7 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	}
 	s := &Store{
 		db: o.DB, blobs: o.Blobs, clock: o.Clock, log: o.Logger, limits: o.Limits,
-		message: o.Message, indexed: !o.NoIndex,
+		message: o.Message, indexed: !o.NoIndex, changed: o.Changed,
 	}
 	if s.clock == nil {
 		s.clock = clock.System

@@ -313,6 +313,9 @@ func (tx *Tx) committed() {
 	}
 	if tx.changed {
 		tx.s.hubs.announce(tx.id, tx.row.ModSeq)
+		if tx.s.changed != nil {
+			tx.s.changed(tx.id)
+		}
 	}
 	if len(tx.log.Emails[created]) > 0 {
 		tx.s.unindexed.note(tx.id)

@@ -58,6 +58,7 @@ var why = map[Kind]string{
 type Key struct {
 	Selector string
 	Record   string // of RFC 6376 §3.6.1
+	Idle     bool   // it signs nothing: not yet, or no more
 }
 
 // Server is what the records say of the machine.
@@ -91,6 +92,8 @@ type Record struct {
 	Data string `json:"data"` // as zone files write it
 	// Text is the text of a TXT record, without quotes.
 	Text string `json:"text,omitempty"`
+	// Idle: mail flows without it now: the key of a signature that is not made yet, or no more.
+	Idle bool `json:"idle,omitempty"`
 	// Example: the address is not known here, and the data is one.
 	Example bool `json:"example,omitempty"`
 }
@@ -124,6 +127,7 @@ func Records(s Server, d Domain) []Record {
 	}
 	for _, k := range d.Keys {
 		txt(DKIM, k.Selector+"._domainkey."+domain, k.Record)
+		all[len(all)-1].Idle = k.Idle
 	}
 	txt(DMARC, "_dmarc."+domain, "v=DMARC1; p=none; rua=mailto:"+d.DMARCReports+"@"+d.Name)
 	if d.PolicyID != "" {

@@ -22,8 +22,8 @@ func server() zone.Server {
 func domain() zone.Domain {
 	return zone.Domain{
 		Name: "example.com", PolicyID: "20261122", DMARCReports: "dmarc-reports", TLSReports: "tls-reports",
-		Keys: []zone.Key{{"ed202611", "v=DKIM1; k=ed25519; p=x"},
-			{"rsa202611", "v=DKIM1; k=rsa; p=" + strings.Repeat("A", 392)}},
+		Keys: []zone.Key{{Selector: "ed202611", Record: "v=DKIM1; k=ed25519; p=x"},
+			{Selector: "rsa202611", Record: "v=DKIM1; k=rsa; p=" + strings.Repeat("A", 392), Idle: true}},
 	}
 }
 
