@@ -1,20 +1,16 @@
 package e2e
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 )
 
 // A lab is two machines with a wire between them and a DNS of their own: one runs the server on the
 // ports it has in the world, the other Debian's Postfix with opendkim and opendmarc, and Knot with
-// zones that are signed. Unbound on each validates. The machines are network namespaces, which go
+// zones that are signed, and some that are not. Unbound on each validates. The machines are network namespaces, which go
 // with the processes in them.
 type lab struct {
 	t        *testing.T
@@ -24,100 +20,17 @@ type lab struct {
 	server   *server
 	postfix  *postfix
 	password string
+	records  string // what tram.lab's DNS has, as the server tells it
 }
 
-// Where the machines of a lab are, and a stranger beside Postfix.
+// Where the machines of a lab are; beside Postfix a server that knows no TLS, and a stranger.
 const (
 	ourAddr      = "198.51.100.1"
 	theirAddr    = "198.51.100.2"
+	plainAddr    = "198.51.100.3"
 	strangerAddr = "198.51.100.66"
 	reverseZone  = "100.51.198.in-addr.arpa"
 )
-
-// machine is a network namespace, and a mount namespace for its own resolv.conf.
-type machine struct {
-	t   *testing.T
-	pid string
-}
-
-// newMachine makes a machine whose name server is itself.
-func newMachine(t *testing.T) *machine {
-	t.Helper()
-	resolv := write(t, filepath.Join(t.TempDir(), "resolv.conf"), "nameserver 127.0.0.1\noptions edns0 trust-ad\n")
-	// resolv.conf may be a link to a file that something else keeps.
-	const script = `mount --bind "$1" "$(readlink -f /etc/resolv.conf)" && ip link set lo up && echo up && exec cat`
-	cmd := exec.Command(need(t, "unshare", "util-linux"), "--net", "--mount", "--propagation", "private",
-		"sh", "-c", script, "sh", resolv)
-	in, err := cmd.StdinPipe() // its end ends the machine
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { in.Close(); cmd.Wait() })
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "up\n" {
-		t.Fatalf("the machine did not come up: %q, %v (run make test as root)", line, err)
-	}
-	return &machine{t, strconv.Itoa(cmd.Process.Pid)}
-}
-
-// inside is the command that runs another one on the machine.
-func (m *machine) inside() []string {
-	return []string{"nsenter", "--target", m.pid, "--net", "--mount", "--"}
-}
-
-// words is a command line that runs on the machine.
-func (m *machine) words(args ...string) []string { return append(m.inside(), args...) }
-
-func (m *machine) run(args ...string) string {
-	m.t.Helper()
-	all := m.words(args...)
-	return run(m.t, "", all[0], all[1:]...)
-}
-
-func (m *machine) try(args ...string) (string, error) {
-	m.t.Helper()
-	all := m.words(args...)
-	return try(m.t, "", all[0], all[1:]...)
-}
-
-// daemon runs a program on the machine to the end of the test.
-func (m *machine) daemon(args ...string) *transcript {
-	m.t.Helper()
-	all := m.words(args...)
-	cmd := exec.Command(all[0], all[1:]...)
-	out := &transcript{}
-	pipe, err := cmd.StdoutPipe()
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		for sc := bufio.NewScanner(pipe); sc.Scan(); {
-			out.add(sc.Text())
-		}
-	}()
-	m.t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		<-read
-		cmd.Wait()
-		if m.t.Failed() {
-			m.t.Logf("%s wrote:\n%s", args[0], out)
-		}
-	})
-	return out
-}
 
 // newLab makes the machines, their names and both mail servers.
 func newLab(t *testing.T) *lab {
@@ -134,25 +47,26 @@ func newLab(t *testing.T) *lab {
 	l.theirs, l.ours = newMachine(t), newMachine(t)
 	l.theirs.run("ip", "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", l.ours.pid)
 	l.ours.run("ip", "addr", "add", ourAddr+"/24", "dev", "wire")
-	l.theirs.run("ip", "addr", "add", theirAddr+"/24", "dev", "wire")
-	l.theirs.run("ip", "addr", "add", strangerAddr+"/24", "dev", "wire")
+	for _, addr := range []string{theirAddr, plainAddr, strangerAddr} {
+		l.theirs.run("ip", "addr", "add", addr+"/24", "dev", "wire")
+	}
 	for _, m := range []*machine{l.ours, l.theirs} {
 		m.run("ip", "link", "set", "wire", "up")
 	}
 	l.setUp()
-	l.certificate()
+	l.certificates()
 	theirZone := l.theirZone()
 	// The server tells which records its domain needs; they are published as they are, but for the
 	// policy, which people change when they have seen that nothing of theirs fails.
 	l.server.run()
-	zone := strings.Replace(l.server.tram("domain", "dns", "tram.lab"), "v=DMARC1; p=none", "v=DMARC1; p=reject", 1)
-	l.names(zone, theirZone)
+	l.records = strings.Replace(l.server.tram("domain", "dns", "tram.lab"), "v=DMARC1; p=none", "v=DMARC1; p=reject", 1)
+	l.names(l.records, theirZone)
 	l.milters()
 	l.postfix = runPostfix(t, postfixOptions{
 		inside: l.theirs.inside(), listen: "25",
 		main: fmt.Sprintf(`myhostname = mx.post.lab
-inet_interfaces = all
-virtual_mailbox_domains = post.lab
+inet_interfaces = 127.0.0.1, %[2]s
+virtual_mailbox_domains = post.lab, sts.lab, wrong.lab
 mynetworks = 127.0.0.0/8
 smtp_dns_support_level = dnssec
 smtp_tls_security_level = dane
@@ -175,7 +89,7 @@ smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination
 func (l *lab) wait() {
 	l.t.Helper()
 	for _, m := range []*machine{l.ours, l.theirs} {
-		for _, host := range []string{"mx.tram.lab", "mx.post.lab"} {
+		for _, host := range []string{"mx.tram.lab", "mx.post.lab", "mx.sts.lab"} {
 			eventually(l.t, host+" is known", func() bool {
 				_, err := m.try("getent", "hosts", host)
 				return err == nil
@@ -211,104 +125,10 @@ func (l *lab) setUp() {
 	}
 	config := strings.Replace(string(text), `#source = "acme"`, `source = "self-made"`, 1)
 	write(l.t, file, config)
-	s.command = l.ours.words(tramBinary, "serve", "--config", file)
+	// The lab's authority is all that the server trusts.
+	s.command = l.ours.words("env", "SSL_CERT_FILE="+filepath.Join(l.dir, "ca.pem"), tramBinary, "serve",
+		"--config", file)
 	l.server = s
-}
-
-// certificate makes Postfix's.
-func (l *lab) certificate() {
-	run(l.t, "", "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-		"-days", "2", "-subj", "/CN=mx.post.lab", "-keyout", filepath.Join(l.dir, "post.key"),
-		"-out", filepath.Join(l.dir, "post.pem"))
-}
-
-// theirZone makes Postfix's DKIM key and returns its records.
-func (l *lab) theirZone() string {
-	run(l.t, "", need(l.t, "opendkim-genkey", "opendkim-tools"), "-b", "2048", "-d", "post.lab", "-s", "lab",
-		"-D", l.dir)
-	run(l.t, "", "chown", "opendkim", filepath.Join(l.dir, "lab.private"))
-	key, err := os.ReadFile(filepath.Join(l.dir, "lab.txt"))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	_, record, _ := strings.Cut(string(key), "TXT")
-	hash := run(l.t, "", "sh", "-c", `openssl x509 -in "$1" -noout -pubkey | openssl pkey -pubin -outform DER |
-		openssl dgst -sha256 -hex | sed 's/.* //'`, "sh", filepath.Join(l.dir, "post.pem"))
-	return fmt.Sprintf(`post.lab. MX 10 mx.post.lab.
-mx.post.lab. A %[1]s
-post.lab. TXT "v=spf1 ip4:%[1]s -all"
-lab._domainkey.post.lab. TXT %[2]s
-_dmarc.post.lab. TXT "v=DMARC1; p=reject; rua=mailto:dmarc@post.lab"
-_25._tcp.mx.post.lab. TLSA 3 1 1 %[3]s
-`, theirAddr, record, strings.TrimSpace(hash))
-}
-
-// names runs Knot, which signs the zones, and an Unbound on each machine, which validates.
-func (l *lab) names(ours, theirs string) {
-	l.t.Helper()
-	var conf, anchors, stubs strings.Builder
-	fmt.Fprintf(&conf, `server:
-    rundir: "%[1]s/knot"
-    listen: %[2]s@53
-database:
-    storage: "%[1]s/knot"
-policy:
-  - id: lab
-    algorithm: ecdsap256sha256
-    nsec3: off
-template:
-  - id: default
-    storage: "%[1]s/knot"
-    zonefile-sync: -1
-    journal-content: all
-    zonefile-load: difference-no-serial
-zone:
-`, l.dir, theirAddr)
-	for name, records := range map[string]string{
-		"tram.lab": ours, "post.lab": theirs,
-		reverseZone: "1 PTR mx.tram.lab.\n2 PTR mx.post.lab.\n",
-	} {
-		write(l.t, filepath.Join(l.dir, "knot", name+".zone"), "$ORIGIN "+name+".\n$TTL 60\n"+
-			"@ SOA ns.post.lab. root.post.lab. 1 60 60 600 60\n@ NS ns."+name+".\nns."+name+". A "+theirAddr+"\n"+records)
-		fmt.Fprintf(&conf, "  - domain: %s\n    dnssec-signing: on\n    dnssec-policy: lab\n", name)
-		fmt.Fprintf(&stubs, "stub-zone:\n  name: %q\n  stub-addr: %s\n", name+".", theirAddr)
-	}
-	file := write(l.t, filepath.Join(l.dir, "knot.conf"), conf.String())
-	l.theirs.daemon(need(l.t, "knotd", "knot"), "-c", file)
-	for _, name := range []string{"tram.lab", "post.lab", reverseZone} {
-		var ds string
-		eventually(l.t, "Knot has keys for "+name, func() bool {
-			out, err := l.theirs.try(need(l.t, "keymgr", "knot"), "-c", file, name+".", "ds")
-			ds = out
-			return err == nil && strings.Contains(out, " DS ")
-		})
-		for line := range strings.Lines(ds) {
-			if strings.Contains(line, " DS ") {
-				fmt.Fprintf(&anchors, "  trust-anchor: %q\n", strings.TrimSpace(line))
-			}
-		}
-	}
-	for i, m := range []*machine{l.ours, l.theirs} {
-		dir := filepath.Join(l.dir, fmt.Sprint("unbound", i))
-		conf := write(l.t, filepath.Join(dir, "unbound.conf"), fmt.Sprintf(`server:
-  directory: %q
-  chroot: ""
-  username: ""
-  pidfile: ""
-  use-syslog: no
-  interface: 127.0.0.1
-  do-ip6: no
-  do-daemonize: no
-  module-config: "validator iterator"
-  local-zone: "." refuse
-  local-zone: "lab." transparent
-  local-zone: %q transparent
-  cache-max-negative-ttl: 1
-%s%sremote-control:
-  control-enable: no
-`, dir, reverseZone, anchors.String(), stubs.String()))
-		m.daemon(need(l.t, "unbound", "unbound"), "-c", conf)
-	}
 }
 
 // milters runs opendkim, which signs and verifies, and opendmarc, which refuses.
@@ -448,7 +268,10 @@ func TestLab(t *testing.T) {
 		}
 	}
 	l.examine()
+	l.ownPolicy()
+	l.policies()
 	l.strip()
+	l.counted()
 }
 
 // examine has the doctor look at what was published. There is no world outside of the lab, so its last
@@ -468,40 +291,64 @@ func (l *lab) examine() {
 	}
 }
 
-// strip puts a server without TLS in Postfix's place: mail waits, and does not leave in the clear.
+// strip puts a server without TLS in Postfix's place: mail waits, and does not leave in the clear. One
+// domain asks for that by DANE, the other by the policy that was learnt before.
 func (l *lab) strip() {
 	l.t.Helper()
 	l.postfix.run("stop")
-	sink := write(l.t, filepath.Join(l.dir, "sink.py"), `
-import socket
-s = socket.create_server(("`+theirAddr+`", 25))
-print("ready", flush=True)
+	heard := l.plain(theirAddr)
+	l.submit("out two", "bob@post.lab")
+	l.submit("out two", "carol@sts.lab")
+	l.waits("bob@post.lab", "does not offer STARTTLS", "DANE: TLSA records of _25._tcp.mx.post.lab")
+	l.waits("carol@sts.lab", "does not offer STARTTLS", "MTA-STS policy of sts.lab (enforce)")
+	if strings.Contains(heard.String(), "MAIL") {
+		l.t.Errorf("a message was begun in the clear:\n%s", heard)
+	}
+}
+
+// waits sees that mail for somebody stays in the queue, and that people are told why.
+func (l *lab) waits(to string, why ...string) {
+	l.t.Helper()
+	var trace string
+	l.arrives("the trace says why mail for "+to+" waits", func() bool {
+		trace = l.server.tram("trace", to)
+		return strings.Contains(trace, "no mail is sent here for now")
+	})
+	for _, want := range why {
+		if !strings.Contains(trace, want) {
+			l.t.Errorf("the trace of %s does not say %q:\n%s", to, want, trace)
+		}
+	}
+	if list := l.server.tram("queue", "list", "--recipient", to); !strings.Contains(list, to) {
+		l.t.Errorf("nothing waits for %s:\n%s", to, list)
+	}
+}
+
+// plain runs a server that knows no TLS and writes down what it hears.
+func (l *lab) plain(addr string) *service {
+	l.t.Helper()
+	program := write(l.t, filepath.Join(l.dir, "plain.py"), `
+import socket, sys
+s = socket.create_server((sys.argv[1], 25))
 while True:
     c, _ = s.accept()
     f = c.makefile("rwb", buffering=0)
     try:
-        f.write(b"220 mx.post.lab ESMTP\r\n")
+        f.write(b"220 mx ESMTP\r\n")
         for line in f:
             print("heard", line, flush=True)
             word = line[:4].upper()
-            f.write({b"EHLO": b"250 mx.post.lab\r\n", b"DATA": b"354 go\r\n", b"QUIT": b"221 bye\r\n"}.get(word, b"250 ok\r\n"))
+            f.write({b"EHLO": b"250 mx\r\n", b"DATA": b"354 go\r\n", b"QUIT": b"221 bye\r\n"}.get(word, b"250 ok\r\n"))
             if word == b"QUIT":
                 break
     except OSError:
         pass
     c.close()
 `)
-	heard := l.theirs.daemon("python3", sink)
+	heard := l.theirs.daemon(need(l.t, "python3", "python3"), program, addr)
 	eventually(l.t, "the server without TLS answers", func() bool {
-		_, err := l.theirs.try("swaks", "--server", theirAddr, "--quit-after", "BANNER")
+		_, err := l.theirs.try("swaks", "--server", addr, "--quit-after", "BANNER")
 		return err == nil
 	})
-	l.submit("out two", "bob@post.lab")
-	eventually(l.t, "the queue says why the mail waits", func() bool {
-		text := l.server.tram("queue", "list")
-		return strings.Contains(text, "post.lab") && strings.Contains(l.server.tram("trace", "bob@post.lab"), "STARTTLS")
-	})
-	if strings.Contains(heard.String(), "MAIL") {
-		l.t.Errorf("a message was begun in the clear:\n%s", heard)
-	}
+	return heard
 }

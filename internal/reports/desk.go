@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"tram/internal/envelope"
-	"tram/internal/kv"
 	"tram/internal/limits"
 	"tram/internal/mailauth"
 	"tram/internal/message"

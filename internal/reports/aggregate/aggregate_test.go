@@ -197,13 +197,13 @@ func TestRefused(t *testing.T) {
 		text string
 		want error
 	}{
-		"empty":      {"", ErrNotReport},
-		"text":       {"Hello.", ErrNotReport},
-		"other xml":  {"<html></html>", ErrNotReport},
-		"two roots":  {"<feedback></feedback><feedback></feedback>", ErrNotReport},
-		"no domain":  {"<feedback></feedback>", ErrNotReport},
-		"cut":        {"<feedback><record>", ErrNotReport},
-		"charset":    {`<?xml version="1.0" encoding="nonsense"?><feedback/>`, ErrNotReport},
+		"empty":     {"", ErrNotReport},
+		"text":      {"Hello.", ErrNotReport},
+		"other xml": {"<html></html>", ErrNotReport},
+		"two roots": {"<feedback></feedback><feedback></feedback>", ErrNotReport},
+		"no domain": {"<feedback></feedback>", ErrNotReport},
+		"cut":       {"<feedback><record>", ErrNotReport},
+		"charset":   {`<?xml version="1.0" encoding="nonsense"?><feedback/>`, ErrNotReport},
 		"charsets": {strings.Repeat(`<?xml version="1.0" encoding="windows-1258"?>`, 200) + "<feedback>" +
 			"<policy_published><domain>boat.example</domain></policy_published></feedback>", ErrNotReport},
 		"dtd":        {"<!DOCTYPE feedback [<!ENTITY a \"b\">]><feedback>&a;</feedback>", ErrDTD},

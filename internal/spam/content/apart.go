@@ -43,7 +43,8 @@ func (s *readings) takeApart(name string, b []byte, depth int) error {
 
 // segments cuts b at the lines that some program may take for a delimiter, and yields what lies between.
 func (s *readings) segments(name string, b []byte, depth int) error {
-	if err := s.entity(name, b, depth); err != nil {
+	bodies := map[bodySpan]bool{}
+	if err := s.entity(name, b, depth, 0, bodies); err != nil {
 		return err
 	}
 	lines := dashLines(b)
@@ -52,9 +53,10 @@ func (s *readings) segments(name string, b []byte, depth int) error {
 	}
 	tokens, cut := s.tokens(b, lines)
 	done := map[message.Span]bool{{Start: 0, End: int64(len(b))}: true}
+	c := cutter{s: s, name: name, b: b, lines: lines, done: done, bodies: bodies, depth: depth}
 	for _, t := range tokens {
 		for _, exact := range []bool{true, false} {
-			if err := s.cutAt(name, b, lines, t, exact, done, depth); err != nil {
+			if err := c.cutAt(t, exact); err != nil {
 				return err
 			}
 		}
@@ -287,23 +289,41 @@ func percent(s string) string {
 	return out.String()
 }
 
+// cutter cuts b into pieces, each once.
+type cutter struct {
+	s      *readings
+	name   string
+	b      []byte
+	lines  []dashLine
+	done   map[message.Span]bool
+	bodies map[bodySpan]bool
+	depth  int
+}
+
+// bodySpan is what was once taken for a body. Pieces that begin at different boundaries share many.
+type bodySpan struct {
+	start, end     int
+	all            bool // any decoder was asked
+	base64, quoted bool // that the message had named until then
+}
+
 // cutAt cuts b at the delimiters of the boundary t. With exact a line is one when nothing follows the
 // boundary but the two dashes of the last, else when it begins with it (RFC 2046 §5.1.1). The closing one is
 // treated like the others: some read on after it.
-func (s *readings) cutAt(name string, b []byte, lines []dashLine, t string, exact bool,
-	done map[message.Span]bool, depth int) error {
+func (c *cutter) cutAt(t string, exact bool) error {
 	from, n := 0, 0
 	segment := func(to int) error {
 		n++
 		span := message.Span{Start: int64(from), End: int64(to)}
-		if from >= to || done[span] {
+		if from >= to || c.done[span] {
 			return nil
 		}
-		done[span] = true
-		return s.entity(fmt.Sprintf("%s, piece %d at %q", name, n, clean(t, 40)), b[from:to], depth)
+		c.done[span] = true
+		name := fmt.Sprintf("%s, piece %d at %q", c.name, n, clean(t, 40))
+		return c.s.entity(name, c.b[from:to], c.depth, from, c.bodies)
 	}
-	for i := range lines {
-		l := &lines[i]
+	for i := range c.lines {
+		l := &c.lines[i]
 		if !foldPrefix(l.text, t) {
 			continue
 		}
@@ -318,12 +338,20 @@ func (s *readings) cutAt(name string, b []byte, lines []dashLine, t string, exac
 	if n == 0 {
 		return nil
 	}
-	return segment(len(b))
+	return segment(len(c.b))
 }
 
-// entity yields a piece as a part: its body from every place where it may begin.
-func (s *readings) entity(name string, b []byte, depth int) error {
+// entity yields a piece as a part: its body from every place where it may begin. The piece begins at from,
+// and bodies are those that were yielded already; nil knows none.
+func (s *readings) entity(name string, b []byte, depth, from int, bodies map[bodySpan]bool) error {
 	for _, at := range bodyStarts(b) {
+		span := bodySpan{from + at, from + len(b), at > 0, s.base64, s.quoted}
+		if bodies[span] {
+			continue
+		}
+		if bodies != nil {
+			bodies[span] = true
+		}
 		if err := s.variants(name, b[at:], depth, at > 0); err != nil {
 			return err
 		}

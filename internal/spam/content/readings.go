@@ -193,7 +193,7 @@ func (s *readings) part(number string, p *message.Part) error {
 		return nil
 	}
 	s.named(b)
-	return s.entity(name, b, 0) // it may begin with a header that another program sees
+	return s.entity(name, b, 0, 0, nil) // it may begin with a header that another program sees
 }
 
 // keepsTo reports whether a part's body is nothing but what its encoding allows, and no text that holds
