@@ -4,7 +4,8 @@ GO       ?= go
 FUZZTIME ?= 30s
 BUILD     = CGO_ENABLED=0 $(GO) build -trimpath
 # Packages whose state is shared between goroutines: they run under the race detector too.
-SHARED    = $(addprefix ./internal/,blob conn deliver directory dns imapd kv/memkv popd queue server smtpd store trace)
+SHARED    = $(addprefix ./internal/,blob conn deliver deliver/learn directory dns imapd kv/memkv popd queue reports \
+            scan scan/... server smtpd spam spam/unpack spam/words store tlspolicy trace)
 
 # What bench-peers compares with, and the tracer that counts syncs.
 PEERS     = dovecot-imapd dovecot-lmtpd dovecot-pop3d dovecot-sieve postfix strace
@@ -53,6 +54,7 @@ torture: build ## faults under load for half an hour; the table goes to docs/rel
 
 bench: build ## load tests of bin/tram; the results go to bench/RESULTS.md
 	$(GO) run ./bench -keep
+	$(GO) run ./bench checks -keep
 
 bench-peers: build ## the same work by bin/tram and by Debian's Postfix + Dovecot in turn, and their ratios
 	scripts/test-deps $(PEERS)

@@ -71,9 +71,9 @@ func measureChecks(o options) (*record, error) {
 		return nil, errors.Join(err, with.remove())
 	}
 	with.Name, without.Name = "with all built-in checks", "checks off"
-	with.Settings = append(with.Settings, "it looks at what vouches for a message (SPF, DKIM, ARC, DMARC; the DNS is on "+
-		"loopback and answers from memory), at its content, at words that all accounts were taught with 400 messages "+
-		"and at what is known of its sender, and counts it for reports; no filter outside")
+	with.Settings = append(with.Settings, "it looks at what vouches for a message (SPF, DKIM, ARC, DMARC), at "+
+		"its content, at words that all accounts were taught with 400 messages and at what is known of its "+
+		"sender, and counts it for reports; no filter outside")
 	both := []*Server{with, without}
 	for _, s := range both {
 		s.signer = from
@@ -174,10 +174,11 @@ func junkLessons(n int) [][]byte {
 
 // checksSection tells of the checks in Markdown.
 func (rec *record) checksSection(b *strings.Builder) {
-	fmt.Fprintf(b, "The same signed messages to the same binary, with the checks and without them in turn, medians of %d runs, "+
-		"least and\nmost in brackets; ratios below 1 are what the checks cost. Three of four messages are signed with "+
-		"Ed25519, the others with\nRSA of 2,048 bits. A run in which one message is not found to be genuine (SPF, DKIM "+
-		"and DMARC pass), is greylisted, refused\nor filed as junk fails and has no figures here.\n", rec.Rounds)
+	fmt.Fprintf(b, "The same signed messages to the same binary, with the checks and without them in turn, medians "+
+		"of %d runs, least and\nmost in brackets; ratios below 1 are what the checks cost. Three of four messages are "+
+		"signed with Ed25519, the others with\nRSA of 2,048 bits. A run in which one message is not found to be "+
+		"genuine (SPF, DKIM and DMARC pass), is greylisted, refused\nor filed as junk fails and has no figures "+
+		"here.\n", rec.Rounds)
 	rec.table(b, checkRows)
 	if c := rec.Checks; c != nil {
 		c.section(b)

@@ -300,10 +300,12 @@ func eachMessage(mails []*looked, do func(*looked) error) (float64, error) {
 
 // section tells of the times in Markdown.
 func (c *checkTimes) section(b *strings.Builder) {
-	fmt.Fprintf(b, "\nAll built-in checks of one message of %d kB, in one process without doors and storage, milliseconds of "+
-		"CPU; the\nDNS answers from the resolver's memory. An account and all accounts together have learnt 1,500 messages.\n\n"+
-		"| message | all | who vouches for it | what is in it, its sender's name | of which content | decision for one person "+
-		"| of which words |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n", c.Size/1000)
+	fmt.Fprintf(b, "\nAll built-in checks of one message of %d kB, in one process without doors and storage, "+
+		"milliseconds of CPU; the\nDNS answers from the resolver's memory. An account and all accounts together "+
+		"have learnt 1,500 messages.\n\n"+
+		"| message | all | who vouches for it | what is in it, its sender's name | of which content "+
+		"| decision for one person | of which words |\n"+
+		"| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n", c.Size/1000)
 	for _, k := range c.Kinds {
 		fmt.Fprintf(b, "| %s | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f |\n", k.What, k.total(), k.Origin, k.Examine,
 			k.Content, k.Decide, k.Words)

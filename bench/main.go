@@ -12,6 +12,8 @@
 //	bench spam                        what the classifier of words finds in two corpora
 //	bench report                      writes the report and the plots anew from what is kept
 //
+// All but checks measure a Trạm that takes mail from outside unseen, as the peers do here.
+//
 // With -keep what was measured is kept as bench/records/*.json, and from all that is there
 // bench/RESULTS.md and bench/plots/*.svg are written.
 //

@@ -80,6 +80,7 @@ func newTram(o options) (*Server, error) {
 	}
 	if o.names.IsValid() {
 		args = append(args, "--dns", o.names.String())
+		s.Settings = append(s.Settings, "`--dns`: a name server on loopback that answers from memory")
 	}
 	s.life = &tram{dir: dir, args: args}
 	version, err := exec.Command(o.tram, "version").Output()

@@ -46,7 +46,8 @@ func (s *signer) zone() (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%[1]s. IN MX 10 %[1]s.\n%[1]s. IN A 127.0.0.1\n%[1]s. IN A %[2]s\n"+
 		"1.0.0.127.in-addr.arpa. IN PTR %[1]s.\n10.2.0.192.in-addr.arpa. IN PTR %[1]s.\n"+
-		"%[1]s. IN TXT \"v=spf1 ip4:127.0.0.1 ip4:%[2]s -all\"\n_dmarc.%[1]s. IN TXT \"v=DMARC1; p=reject\"\n", domain, strangerAddr)
+		"%[1]s. IN TXT \"v=spf1 ip4:127.0.0.1 ip4:%[2]s -all\"\n"+
+		"_dmarc.%[1]s. IN TXT \"v=DMARC1; p=reject\"\n", domain, strangerAddr)
 	for _, k := range s.keys {
 		text, err := dkim.Record(k.Signer.Public())
 		if err != nil {

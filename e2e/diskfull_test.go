@@ -32,7 +32,7 @@ func onSmallDisk(t *testing.T, s *server, file, options string) {
 		config = setLimit(config, key, value)
 	}
 	write(t, file, config)
-	const script = `mount -t tmpfs -o "$5,mode=0700" tram "$1" && cp -a "$2/." "$1" && exec "$3" serve --config "$4"`
+	const script = letGo + `mount -t tmpfs -o "$5,mode=0700" tram "$1" && cp -a "$2/." "$1" && exec "$3" serve --config "$4"`
 	// Made by setup on the ordinary disk, taken over to the small one.
 	made := s.dir + "-made"
 	if err := os.Rename(s.dir, made); err != nil {
@@ -45,7 +45,7 @@ func onSmallDisk(t *testing.T, s *server, file, options string) {
 	if os.Getuid() != 0 {
 		s.command = append(s.command, "--user", "--map-root-user")
 	}
-	s.command = append(s.command, "sh", "-c", script, "sh", s.dir, made, tramBinary, file, options)
+	s.command = append(s.command, "sh", "-c", script, os.TempDir(), s.dir, made, tramBinary, file, options)
 }
 
 // setLimit sets the first limit of that name; without one there is nothing to set.

@@ -7,12 +7,17 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"tram/internal/clock"
+	"tram/internal/limits"
 	"tram/internal/scan"
 	"tram/internal/spam/sign"
 )
@@ -171,6 +176,7 @@ RequireSafeKeys no
 	if len(f.Fields) != 1 || !strings.Contains(f.Fields[0], "dkim=fail") {
 		t.Errorf("a changed body: %+v", f)
 	}
+	testOneConnection(t, socket)
 	// A milter that must change fields is told that it cannot, and the operator why.
 	write(t, conf, strings.ReplaceAll(strings.Replace(mustRead(t, conf), "KeepAuthResults yes", "KeepAuthResults no", 1),
 		"/s\n", "/other\n"))
@@ -180,6 +186,72 @@ RequireSafeKeys no
 	f = b.ask(filterHead+"\r\nHello.\r\n", "192.0.2.7")
 	if f.Refuse.Code != 0 || !strings.Contains(strings.Join(f.Reasons, ""), "does not offer") {
 		t.Errorf("a milter that wants more: %+v", f)
+	}
+}
+
+// testOneConnection counts the connections that a real libmilter is asked over: the messages of one client
+// share one, whatever was said of the one before.
+func testOneConnection(t *testing.T, socket string) {
+	t.Helper()
+	proxy := filepath.Join(filterFolder(t), "s")
+	l, err := net.Listen("unix", proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var conns atomic.Int32
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			conns.Add(1)
+			to, err := net.Dial("unix", socket)
+			if err != nil {
+				c.Close()
+				continue
+			}
+			pass := func(dst, src net.Conn) {
+				defer dst.Close()
+				_, _ = io.Copy(dst, src)
+			}
+			go pass(to, c)
+			go pass(c, to)
+		}
+	}()
+	b := newFilterBench(t)
+	// By a clock that stands still no connection is kept for too long, however busy this machine is.
+	b.Scanner = scan.New(scan.Options{
+		Filters:  []scan.Filter{scan.Milter{Name: "opendkim", Address: proxy}.Filter()},
+		Hostname: "mx.example.test", Limits: limits.Default(), Clock: clock.NewFake(time.Unix(1e9, 0)),
+	})
+	begun := time.Now()
+	const messages = 45 // twice that is below what one connection takes
+	for i := range messages {
+		head := fmt.Sprintf("X-Number: %d\r\n", i) + filterHead
+		body := strings.Repeat(fmt.Sprintf("line of message %d\r\n", i), 1+i%3*100)
+		f := b.ask(head+"\r\n"+body, "127.0.0.1")
+		if len(f.Fields) == 0 || !strings.Contains(strings.Join(f.Fields, ""), "DKIM-Signature:") {
+			t.Fatalf("message %d is not signed: %+v", i, f)
+		}
+		// It takes a message without an author before it has heard all of it.
+		if f := b.ask("Subject: x\r\n\r\n"+body, "127.0.0.1"); f.Refuse.Code != 0 || len(f.Reasons) != 1 ||
+			!strings.HasPrefix(f.Reasons[0], "opendkim: passed") {
+			t.Fatalf("message %d without an author: %+v", i, f)
+		}
+		// Another client each third time, whose connection does not disturb the first one.
+		if i%3 == 0 {
+			f = b.ask(strings.Join(f.Fields, "")+head+"\r\n"+body, "192.0.2.7")
+			if len(f.Fields) != 1 || !strings.Contains(f.Fields[0], "dkim=pass") {
+				t.Fatalf("message %d: %+v", i, f)
+			}
+		}
+	}
+	t.Logf("%d messages over %d connections in %v",
+		2*messages+messages/3, conns.Load(), time.Since(begun))
+	if conns.Load() != 2 {
+		t.Errorf("%d connections for two clients", conns.Load())
 	}
 }
 

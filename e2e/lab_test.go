@@ -10,8 +10,8 @@ import (
 
 // A lab is two machines with a wire between them and a DNS of their own: one runs the server on the
 // ports it has in the world, the other Debian's Postfix with opendkim and opendmarc, and Knot with
-// zones that are signed, and some that are not. Unbound on each validates. The machines are network namespaces, which go
-// with the processes in them.
+// zones that are signed and some that are not. Unbound on each validates. The machines are network
+// namespaces, which go with the processes in them.
 type lab struct {
 	t        *testing.T
 	dir      string
@@ -123,7 +123,8 @@ func (l *lab) setUp() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	config := strings.Replace(string(text), `#source = "acme"`, `source = "self-made"`, 1)
+	config := strings.Replace(string(text), `#source = "acme"`,
+		"source = \"self-made\"\nnames = [\"mta-sts.tram.lab\"]", 1)
 	write(l.t, file, config)
 	// The lab's authority is all that the server trusts.
 	s.command = l.ours.words("env", "SSL_CERT_FILE="+filepath.Join(l.dir, "ca.pem"), tramBinary, "serve",
@@ -195,10 +196,14 @@ func (l *lab) inbox(subject string) string {
 // arrives waits for mail, and tells what the servers know of it if it does not come.
 func (l *lab) arrives(what string, ok func() bool) {
 	l.t.Helper()
+	before := l.t.Failed()
 	defer func() {
-		if l.t.Failed() {
-			out, _ := try(l.t, "", tramBinary, "trace", "bob@post.lab", "--data", l.server.dir)
-			l.t.Logf("trace:\n%s\nPostfix's queue:\n%s", out, l.postfix.queue())
+		if l.t.Failed() && !before {
+			for _, domain := range append([]string{"post.lab"}, unsigned...) {
+				out, _ := try(l.t, "", tramBinary, "trace", "bob@"+domain, "--data", l.server.dir)
+				l.t.Logf("trace of bob@%s:\n%s", domain, out)
+			}
+			l.t.Logf("Postfix's queue:\n%s", l.postfix.queue())
 		}
 	}()
 	eventually(l.t, what, ok)
@@ -299,7 +304,7 @@ func (l *lab) strip() {
 	heard := l.plain(theirAddr)
 	l.submit("out two", "bob@post.lab")
 	l.submit("out two", "carol@sts.lab")
-	l.waits("bob@post.lab", "does not offer STARTTLS", "DANE: TLSA records of _25._tcp.mx.post.lab")
+	l.waits("bob@post.lab", "does not offer STARTTLS", "DANE: TLSA records of mx.post.lab")
 	l.waits("carol@sts.lab", "does not offer STARTTLS", "MTA-STS policy of sts.lab (enforce)")
 	if strings.Contains(heard.String(), "MAIL") {
 		l.t.Errorf("a message was begun in the clear:\n%s", heard)
@@ -338,7 +343,8 @@ while True:
         for line in f:
             print("heard", line, flush=True)
             word = line[:4].upper()
-            f.write({b"EHLO": b"250 mx\r\n", b"DATA": b"354 go\r\n", b"QUIT": b"221 bye\r\n"}.get(word, b"250 ok\r\n"))
+            replies = {b"EHLO": b"250 mx\r\n", b"DATA": b"354 go\r\n", b"QUIT": b"221 bye\r\n"}
+            f.write(replies.get(word, b"250 ok\r\n"))
             if word == b"QUIT":
                 break
     except OSError:

@@ -11,6 +11,13 @@ import (
 	"testing"
 )
 
+// letGo is how a script in a mount namespace of its own begins, with the folder for temporary files as $0:
+// it lets go of what others have mounted there. The copy of a mount keeps the file system alive that they
+// have unmounted, and that they mount anew to see what a power cut has left of it.
+const letGo = `awk -v dir="$0/" 'index($2, dir) == 1 { print $2 }' /proc/self/mounts |
+	while read -r m; do umount -l "$m" 2>/dev/null || :; done
+`
+
 // machine is a network namespace, and a mount namespace for its own resolv.conf.
 type machine struct {
 	t   *testing.T
@@ -22,9 +29,9 @@ func newMachine(t *testing.T) *machine {
 	t.Helper()
 	resolv := write(t, filepath.Join(t.TempDir(), "resolv.conf"), "nameserver 127.0.0.1\noptions edns0 trust-ad\n")
 	// resolv.conf may be a link to a file that something else keeps.
-	const script = `mount --bind "$1" "$(readlink -f /etc/resolv.conf)" && ip link set lo up && echo up && exec cat`
+	const script = letGo + `mount --bind "$1" "$(readlink -f /etc/resolv.conf)" && ip link set lo up && echo up && exec cat`
 	cmd := exec.Command(need(t, "unshare", "util-linux"), "--net", "--mount", "--propagation", "private",
-		"sh", "-c", script, "sh", resolv)
+		"sh", "-c", script, os.TempDir(), resolv)
 	in, err := cmd.StdinPipe() // its end ends the machine
 	if err != nil {
 		t.Fatal(err)

@@ -161,13 +161,16 @@ func TestForgedResults(t *testing.T) {
 	}
 }
 
-// TestWideSPF is M8: a pass that half of the Internet can have is recorded with how wide it is, and is not
-// taken for knowing the sender: nothing is ever sent to him.
+// TestWideSPF is M8: a pass that half of the Internet can have is recorded with how wide it is, counts as
+// doubtful, and is not taken for knowing the sender: nothing is ever sent to him. A pass of DMARC that rests
+// on such a one alone is no better; from a /16 on it is worth what it says.
 func TestWideSPF(t *testing.T) {
 	t.Parallel()
 	w := New(t)
 	w.DNS.Add(`wide.com. 300 IN TXT "v=spf1 include:cloud.com -all"` + "\n" +
-		`cloud.com. 300 IN TXT "v=spf1 ip4:64.0.0.0/2 ip4:127.0.0.1 -all"`)
+		`cloud.com. 300 IN TXT "v=spf1 ip4:64.0.0.0/2 ip4:127.0.0.1 -all"` + "\n" +
+		`two.com. 300 IN TXT "v=spf1 ip4:127.0.0.0/15 -all"` + "\n" + `_dmarc.two.com. 300 IN TXT "v=DMARC1; p=reject"` + "\n" +
+		`one.com. 300 IN TXT "v=spf1 ip4:127.0.0.0/16 -all"` + "\n" + `_dmarc.one.com. 300 IN TXT "v=DMARC1; p=reject"`)
 	a := w.House("a.test", Options{})
 	alice := a.Person("alice", 0)
 	if r := a.raw(t).send("<any@wide.com>", alice.Address, Letter("any@wide.com", alice.Address, "one")); r[0] != '2' {
@@ -182,6 +185,24 @@ func TestWideSPF(t *testing.T) {
 	}
 	if !found {
 		t.Errorf("trace: %q", a.traced("any@wide.com", "authenticate"))
+	}
+	if score := a.traced("any@wide.com", "spam"); len(score) != 1 || !strings.Contains(score[0], "SPF_WIDE 1") {
+		t.Errorf("the score: %q", score)
+	}
+	for i, c := range []struct{ domain, want, not string }{
+		{"two.com", "SPF_WIDE 1", "DMARC_PASS"}, {"one.com", "DMARC_PASS", "SPF_WIDE"},
+	} {
+		from := "any@" + c.domain
+		if r := a.raw(t).send("<"+from+">", alice.Address, Letter(from, alice.Address, c.domain)); r[0] != '2' {
+			t.Fatal(r)
+		}
+		if got := alice.WaitInbox(2 + i)[1+i]; !strings.Contains(got, "dmarc=pass header.from="+c.domain) {
+			t.Error(got)
+		}
+		score := a.traced(from, "spam")
+		if len(score) != 1 || !strings.Contains(score[0], c.want) || strings.Contains(score[0], c.not) {
+			t.Errorf("%s: the score: %q", c.domain, score)
+		}
 	}
 }
 

@@ -2,7 +2,10 @@ package mailtest
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -207,5 +210,49 @@ func TestMilterAtTheDoors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFiltersJudgeSubmissions: what the filters find counts in what our own people send: it is held when it
+// looks like spam. A virus is refused before anything else is said of it.
+func TestFiltersJudgeSubmissions(t *testing.T) {
+	t.Parallel()
+	w, s := New(t), newScanner(t)
+	rspamd := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		score := "2"
+		if strings.Contains(string(body), "lottery") {
+			score = "30"
+		}
+		fmt.Fprintf(rw, `{"action": "add header", "score": %[1]s, "required_score": 15, "symbols": {"OWN": {"score": %[1]s}}}`,
+			score)
+	}))
+	t.Cleanup(rspamd.Close)
+	h := w.House("a.test", Options{Edit: func(c *config.Config) {
+		c.Scan.Clamd.Address = s.addr
+		c.Scan.Rspamd.Address, c.Scan.Rspamd.OnFailure = rspamd.Listener.Addr().String(), config.ScanDefer
+	}})
+	alice, bob := h.Person("alice", 0), h.Person("bob", 0)
+	virus := scanLetter(alice.Address, bob.Address, "the lottery EICAR")
+	if r := alice.Submitter().Mail(alice.Address, virus, bob.Address)[0]; r.Code != 550 {
+		t.Errorf("a virus: %v", r)
+	}
+	alice.Submit(scanLetter(alice.Address, bob.Address, "see you"), bob.Address)
+	bob.WaitInbox(1)
+	alice.Submit(scanLetter(alice.Address, bob.Address, "the lottery"), bob.Address)
+	held := 0
+	for _, item := range h.Queued() {
+		if item.State == "held" {
+			held++
+			if !strings.Contains(item.Reason, "RSPAMD_OWN") {
+				t.Errorf("held for %q", item.Reason)
+			}
+		}
+	}
+	if held != 1 || len(bob.Inbox()) != 1 {
+		t.Errorf("%d messages are held, bob has %d", held, len(bob.Inbox()))
 	}
 }

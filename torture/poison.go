@@ -87,11 +87,23 @@ func (w *World) readPoison(sent map[string][32]byte) (int, error) {
 		return 0, err
 	}
 	defer c.Close()
-	box, err := c.Select("INBOX", "")
+	right := 0
+	for _, mailbox := range []string{"INBOX", "Junk"} { // what is malformed enough is junk, too
+		n, err := readPoisoned(c, mailbox, sent)
+		right += n
+		if err != nil {
+			return right, err
+		}
+	}
+	return right, nil
+}
+
+// readPoisoned is readPoison for one mailbox.
+func readPoisoned(c *wire.IMAP, mailbox string, sent map[string][32]byte) (right int, err error) {
+	box, err := c.Select(mailbox, "")
 	if err != nil {
 		return 0, err
 	}
-	right := 0
 	for i := range box.Exists {
 		for _, items := range []string{"(ENVELOPE BODYSTRUCTURE RFC822.SIZE PREVIEW)",
 			"(BODY.PEEK[HEADER.FIELDS (Subject)] BODY.PEEK[1] BODY.PEEK[TEXT])", "(BINARY.PEEK[1])"} {

@@ -83,7 +83,25 @@ func (m *machine) unmount() error {
 		syscall.Unmount(m.dir, syscall.MNT_DETACH)
 		return fmt.Errorf("umount: %w: %s", err, out)
 	}
-	return nil
+	return m.freed()
+}
+
+// freed waits until the loop device is gone. A program that was started in a mount namespace of its own
+// has a copy of the mount for a moment, and while that is there a new mount is of the same, dead, file
+// system.
+func (m *machine) freed() error {
+	var out []byte
+	for range 200 {
+		var err error
+		if out, err = exec.Command("losetup", "-j", m.device).Output(); err != nil {
+			return fmt.Errorf("losetup: %w", err)
+		}
+		if len(out) == 0 {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("the disk is still in use: %s", out)
 }
 
 // cut takes the power away: from here on nothing reaches the file system any more, its pages in

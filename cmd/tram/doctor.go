@@ -88,9 +88,9 @@ func (a *app) printDoctor(lines []doctor.Line) error {
 	} else {
 		bad := 0
 		for _, l := range lines {
-			fmt.Fprintf(a.out, "%s  %s %s: %s\n", marks[l.Level], l.Check, l.About, l.Text)
+			fmt.Fprintf(a.out, "%s  %s %s: %s\n", marks[l.Level], l.Check, harmless(l.About), harmless(l.Text))
 			if l.Do != "" {
-				fmt.Fprintf(a.out, "         -> %s\n", l.Do)
+				fmt.Fprintf(a.out, "         -> %s\n", harmless(l.Do))
 			}
 			if l.Level != doctor.OK {
 				bad++

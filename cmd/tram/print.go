@@ -20,14 +20,20 @@ type table [][]string
 func (t *table) add(cells ...string) {
 	row := make([]string, len(cells))
 	for i, c := range cells {
-		row[i] = strings.Map(func(r rune) rune {
-			if unicode.IsPrint(r) {
-				return r
-			}
-			return ' '
-		}, c)
+		row[i] = harmless(c)
 	}
 	*t = append(*t, row)
+}
+
+// harmless makes text that may be a stranger's fit for a terminal: nothing in it moves the cursor or
+// turns the writing round.
+func harmless(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
 }
 
 // print writes the table; a number column, named by its heading, is aligned to the right.

@@ -189,7 +189,7 @@ func address(a netip.Addr) string {
 
 func printAdvice(w io.Writer, advice []string) {
 	for _, line := range advice {
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(w, harmless(line))
 	}
 }
 

@@ -112,6 +112,7 @@ func TestDemoBindsLoopbackAlone(t *testing.T) {
 	t.Parallel()
 	for _, f := range []demoFlags{
 		{data: "d", base: 2000}, {data: "d", base: 0, measure: true},
+		{data: "d", base: 3000, noChecks: true},
 		{data: "d", base: 9000, smarthost: "relay.example:25", dns: "192.0.2.1:53"},
 	} {
 		o, err := demoOptions(f)
@@ -130,6 +131,15 @@ func TestDemoBindsLoopbackAlone(t *testing.T) {
 		}
 		if doors != 9 || o.Measure != f.measure || o.OutsideWaits != (f.dns == "") {
 			t.Errorf("%+v: %d doors, options %+v", f, doors, o)
+		}
+		c := o.Config
+		for name, on := range map[string]bool{
+			"authentication": c.Authentication.Enabled, "spam": c.Spam.Enabled, "scan": c.Scan.Enabled,
+			"reports": c.Reports.DMARC, "TLS reports": c.Reports.TLS, "icons": c.Reports.Icons,
+		} {
+			if on == f.noChecks {
+				t.Errorf("%+v: %s %v", f, name, on)
+			}
 		}
 	}
 }

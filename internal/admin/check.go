@@ -9,6 +9,7 @@ import (
 	"tram/internal/directory"
 	"tram/internal/kv"
 	"tram/internal/queue"
+	"tram/internal/reports"
 	"tram/internal/store"
 )
 
@@ -60,6 +61,14 @@ func (h *House) Check(ctx context.Context, deep bool, progress func(Progress),
 	})
 	if err != nil {
 		return err
+	}
+	if deep {
+		err = reports.Check(ctx, h.o.DB, func(f reports.Finding) {
+			report(Finding{"", f.Kind, f.Where, f.What, f.Repairable})
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return h.checkOwners(ctx, names, report)
 }
@@ -165,6 +174,14 @@ func (m *Mend) Queue() queue.RepairOptions {
 	return queue.RepairOptions{Found: to(m.Found), Did: to(m.Did), Left: to(m.Left), Keep: m.Keep}
 }
 
+// reports returns m for the repair of reports.
+func (m *Mend) reports() reports.RepairOptions {
+	to := func(out func(Finding)) func(reports.Finding) {
+		return func(f reports.Finding) { out(Finding{"", f.Kind, f.Where, f.What, f.Repairable}) }
+	}
+	return reports.RepairOptions{Found: to(m.Found), Did: to(m.Did), Left: to(m.Left), Keep: m.Keep}
+}
+
 // Repair puts right what is stored, in a house that nobody uses. Quotas that were lost with their
 // rows are taken from the directory.
 func (h *House) Repair(ctx context.Context, m *Mend) error {
@@ -193,6 +210,9 @@ func (h *House) Repair(ctx context.Context, m *Mend) error {
 	}
 	if err := h.restoreFolders(kv.Freeing(ctx), m.Did); err != nil {
 		return fmt.Errorf("find shared folders again: %w", err)
+	}
+	if err := reports.Repair(ctx, h.o.DB, m.reports()); err != nil {
+		return err
 	}
 	names = h.addresses(ctx)
 	return h.checkOwners(ctx, names, m.Left)

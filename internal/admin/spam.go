@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tram/internal/directory"
+	"tram/internal/scan"
 	"tram/internal/smtp"
 	"tram/internal/spam"
 	"tram/internal/store"
@@ -119,7 +120,7 @@ func explained(e trace.Event, language string) (SpamReason, bool) {
 	}
 	d, ok := spam.ParseRecord(e.Detail)
 	return SpamReason{ID: e.ID, To: e.To, Result: e.Result, Score: d.Score, Required: d.Required,
-		Reasons: spam.Explain(d.Signs, language)}, ok
+		Reasons: spam.Explain(d.Signs, language, scan.Sentence)}, ok
 }
 
 // SpamRules lists the entries of a scope.

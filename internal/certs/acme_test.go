@@ -255,6 +255,11 @@ func TestACME(t *testing.T) {
 	if err := byALPN.Also(t.Context(), nil); err != nil || issued(byALPN, "mta-sts.acme.test") {
 		t.Errorf("a name that has gone is still shown (%v)", err)
 	}
+	// It comes back, as names do after each restart: the certificate is in the storage.
+	if err := byALPN.Also(t.Context(), []string{"mta-sts.acme.test"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the certificate of a name that came back", func() bool { return issued(byALPN, "mta-sts.acme.test") })
 	keysKept(t, byALPN, now, "imap.acme.test")
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net"
 	"slices"
 	"strings"
 )
@@ -17,6 +18,24 @@ func defaultDoctor() Doctor {
 		Lists:      []string{"zen.spamhaus.org", "bl.spamcop.net", "b.barracudacentral.org"},
 		Probes:     []string{"gmail.com", "outlook.com"},
 		TimeServer: "pool.ntp.org",
+	}
+}
+
+func (v *validator) doctor() {
+	d := &v.c.Doctor
+	for _, l := range []struct {
+		key   string
+		names []string
+	}{{"lists", d.Lists}, {"probes", d.Probes}} {
+		for i, name := range l.names {
+			l.names[i] = strings.TrimSuffix(name, ".")
+			if !validHost(l.names[i]) || !strings.Contains(l.names[i], ".") {
+				v.fail("doctor."+l.key, "doctor.%s: %q is not a name such as list.example.net", l.key, name)
+			}
+		}
+	}
+	if s := d.TimeServer; s != "" && !validHost(s) && net.ParseIP(s) == nil {
+		v.fail("doctor.time_server", "doctor.time_server: %q is neither a host name nor an address", s)
 	}
 }
 

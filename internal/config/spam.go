@@ -25,7 +25,8 @@ type Spam struct {
 	Greylist   bool    `toml:"greylist"`
 	// Outgoing is the score from which on what people send is held.
 	Outgoing float64 `toml:"outgoing"`
-	// Networks is a file that tells whose network an address is in.
+	// Networks is a file that tells whose network an address is in: a table, or, with a name in ".mmdb", a
+	// database in MaxMind's format.
 	Networks string     `toml:"networks"`
 	Lists    []SpamList `toml:"lists"`
 }
@@ -134,7 +135,8 @@ const spamDocument = `
 {{switched "greylist" .Spam.Greylist true}}
 # From this score on what your own people send is held: somebody may have stolen a password.
 {{scored "outgoing" .Spam.Outgoing 8.0}}
-# A table that tells whose network an address is in: lines of network, tab, number, tab, name.
+# A table that tells whose network an address is in: lines of network, tab, number, tab, name; or a database
+# in MaxMind's format, as GeoLite2-ASN.mmdb. It is read at the start.
 {{set "networks" .Spam.Networks "" "networks.tsv"}}
 {{range .Spam.Lists}}
 [[spam.lists]]

@@ -53,6 +53,7 @@ func (v *validator) run() {
 	v.choices()
 	v.scan()
 	v.spam()
+	v.doctor()
 	v.limits()
 }
 

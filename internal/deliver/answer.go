@@ -119,11 +119,15 @@ func gather(routes []route) (legs []*leg, replies []smtp.Reply) {
 // success is the outcome of deliveries of which some at least are safe.
 func (r *delivery) success(legs []*leg, replies []smtp.Reply) envelope.Outcome {
 	out := envelope.Outcome{Reply: r.ok, Duplicate: true}
-	var filed []store.AccountID
+	c := confirmation{Deliverer: r.Deliverer, trail: r.env.ID, key: r.key, sender: r.env.Account,
+		handing: r.handing()}
 	for _, l := range legs {
 		if l.email != 0 {
-			filed = append(filed, l.account)
+			c.filed = append(c.filed, l.account)
 			out.EmailIDs = append(out.EmailIDs, strconv.FormatUint(uint64(l.email), 10))
+		}
+		if l.handed != (smtp.Address{}) && l.reply.OK() {
+			c.handed = append(c.handed, l.handed)
 		}
 		out.Duplicate = out.Duplicate && l.duplicate
 	}
@@ -134,22 +138,38 @@ func (r *delivery) success(legs []*leg, replies []smtp.Reply) envelope.Outcome {
 				"id", r.env.ID, "reply", reply.String())
 		}
 	}
-	if len(filed) > 0 {
-		out.Confirm = confirm(r.Deliverer, r.env.ID, r.key, filed)
+	if len(c.filed)+len(c.handed) > 0 {
+		out.Confirm = c.confirm
 	}
 	return out
 }
 
-// confirm returns what ends the protection against repetitions, once the sender has seen the reply.
-// It outlives the delivery, in sessions that may be idle for long, and holds nothing of the message.
-func confirm(d *Deliverer, trail string, key []byte, filed []store.AccountID) func() {
-	return func() {
-		for _, id := range filed {
-			// The session that delivered may be over; the row must go all the same.
-			if err := d.o.Store.AckDedupe(context.Background(), id, key); err != nil {
-				d.o.Logger.Warn("delivery stays protected against repetition",
-					"id", trail, "account", id, "error", err)
-			}
+// confirmation is what ends the protection against repetitions, once the sender has seen the reply. It
+// outlives the delivery, in sessions that may be idle for long, and holds nothing of the message.
+type confirmation struct {
+	*Deliverer
+	trail   string
+	key     []byte
+	filed   []store.AccountID
+	sender  uint64 // the account, or 0
+	handing [16]byte
+	handed  []smtp.Address
+}
+
+func (c *confirmation) confirm() {
+	// The session that delivered may be over; the rows must go all the same.
+	ctx := context.Background()
+	for _, id := range c.filed {
+		if err := c.o.Store.AckDedupe(ctx, id, c.key); err != nil {
+			c.o.Logger.Warn("delivery stays protected against repetition",
+				"id", c.trail, "account", id, "error", err)
 		}
+	}
+	if len(c.handed) == 0 {
+		return
+	}
+	if err := c.o.Forwarder.Seen(ctx, c.sender, c.handing, c.handed...); err != nil {
+		c.o.Logger.Warn("message in the queue stays protected against repetition",
+			"id", c.trail, "error", err)
 	}
 }

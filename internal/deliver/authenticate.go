@@ -3,7 +3,6 @@ package deliver
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"strings"
 
 	"tram/internal/envelope"
@@ -40,16 +39,9 @@ var (
 // does what the author's domain asks for.
 func (r *delivery) authenticate(ctx context.Context) (smtp.Reply, error) {
 	if r.env.Origin == envelope.Inbound && r.env.Check != nil {
-		if reply := r.vouch(ctx); reply.Code != 0 {
-			return reply, nil
-		}
+		return r.vouch(ctx), nil
 	}
-	if r.o.Authenticate == nil {
-		return smtp.Reply{}, nil
-	}
-	var err error
-	r.verdict, err = r.o.Authenticate(ctx, r.env)
-	return r.verdict.Refuse, err
+	return smtp.Reply{}, nil
 }
 
 func (r *delivery) vouch(ctx context.Context) smtp.Reply {
@@ -65,7 +57,7 @@ func (r *delivery) vouch(ctx context.Context) smtp.Reply {
 		Addr: r.env.Client.Addr, HELO: r.env.Client.HELO, From: r.env.From, Author: author,
 	})
 	r.env.Auth = found
-	r.verdict.Authenticated = known(found, r.env.From.Domain)
+	r.verdict.Authenticated = found.Sender(r.env.From.String())
 	client := authres.Client{Addr: r.env.Client.Addr, From: r.env.From.String()}
 	r.addTop(string(authres.Of(r.o.Hostname, found, client).Append(nil)))
 	dmarcResults.WithLabelValues(string(found.DMARC.Status), found.DMARC.Policy).Inc()
@@ -78,9 +70,10 @@ func (r *delivery) vouch(ctx context.Context) smtp.Reply {
 	return reply
 }
 
-// authorOf is the author on whom every reader of the header agrees.
+// authorOf is the author on whom every reader of the header agrees. A limit that some other header of the
+// message has reached, or one field of many, is no matter here: check.Author reads all of this one.
 func authorOf(header []byte, m *message.Message) (smtp.Address, error) {
-	if m.Flaws.Has(message.FlawHeaderLimit) {
+	if int64(len(m.Header)) < m.HeaderSize {
 		return smtp.Address{}, errLongHeader
 	}
 	author, err := check.Author(header)
@@ -101,7 +94,7 @@ func (r *delivery) obey(found *mailauth.Results) smtp.Reply {
 	case d.Status == mailauth.Pass, d.ARC:
 		return smtp.Reply{}
 	case d.Status == mailauth.Fail && d.Policy == mailauth.PolicyReject && r.o.Origins.EnforceDMARC:
-		return smtp.NewReply(550, replyDMARC, "Nothing shows that "+smtp.UnicodeDomain(d.Domain)+
+		return smtp.NewReply(550, replyDMARC, "Nothing shows that "+d.Domain+
 			" has sent this message, and the domain wants such mail refused (DMARC)")
 	case d.Status == mailauth.Fail && enforced:
 		r.junk("DMARC: nothing shows that " + d.Domain + " has sent it, and its policy is " + d.Policy)
@@ -132,33 +125,6 @@ func signedByAuthor(found *mailauth.Results) bool {
 func (r *delivery) junk(reason string) {
 	r.verdict.Junk = true
 	r.verdict.Reasons = append(r.verdict.Reasons, reason)
-}
-
-// known reports whether the reverse-path is the sender's own. An SPF pass that half of the Internet can
-// have says nothing about that (M8).
-func known(found *mailauth.Results, domain string) bool {
-	if found.SPF.Status == mailauth.Pass && wide(found.SPF.Range) {
-		signed := *found
-		signed.SPF.Status = mailauth.Neutral
-		found = &signed
-	}
-	return found.Sender(domain)
-}
-
-// The widest networks whose SPF pass counts: one organisation's.
-const (
-	widest4 = 16
-	widest6 = 32
-)
-
-func wide(p netip.Prefix) bool {
-	switch {
-	case !p.IsValid():
-		return false
-	case p.Addr().Is4():
-		return p.Bits() < widest4
-	}
-	return p.Bits() < widest6
 }
 
 // note adds a line about the whole message to its trace.

@@ -83,7 +83,8 @@ func (b *Body) put(p []byte) {
 }
 
 // takeHeader holds the header back until its blank line has come. Of a header that is longer than
-// the parser reads, the fields are neither completed nor cleaned.
+// the parser reads, the fields are neither completed nor cleaned: of a stranger's message it is refused,
+// for it could hold results of checks or a Return-Path in our name.
 func (b *Body) takeHeader(p []byte) {
 	limit, held := b.d.o.Limits.Message.HeaderBytes, len(b.header)
 	if held > 0 {
@@ -99,8 +100,9 @@ func (b *Body) takeHeader(p []byte) {
 		b.put(p[end:])
 	case end > limit || len(p) > limit:
 		b.inside = true
-		if b.looked() {
-			b.err = smtp.NewReply(550, smtp.Enhanced{5, 7, 1}, "Header is too long to be checked")
+		if b.env.Origin == envelope.Inbound {
+			b.err = smtp.NewReply(550, smtp.Enhanced{5, 6, 0}, fmt.Sprintf(
+				"Header is too long to be checked: it may have %d kB", limit/1024))
 		}
 		b.put(b.top)
 		b.put(p)
@@ -110,7 +112,14 @@ func (b *Body) takeHeader(p []byte) {
 	default:
 		return
 	}
-	b.header = b.header[:0]
+	b.forgetHeader()
+}
+
+// forgetHeader gives up what was held back; a large buffer does not wait for the end of the body.
+func (b *Body) forgetHeader() {
+	if b.header = b.header[:0]; cap(b.header) > maxKept {
+		b.header = nil
+	}
 }
 
 // headerEnd returns where the blank line begins that ends a header, -1 when it has not come; what
@@ -151,6 +160,12 @@ func (b *Body) pass(header []byte) {
 		b.err = smtp.NewReply(550, smtp.Enhanced{5, 6, 0}, "Header begins with a continuation line")
 		return
 	}
+	if b.env.Binary && !cleanEnds(header) {
+		// BINARYMIME lets them into bodies only (RFC 3030 §3), and a program for which a bare CR ends a line
+		// reads another From field here than the one that was checked.
+		b.err = smtp.NewReply(550, smtp.Enhanced{5, 6, 0}, "Header holds a bare CR, a bare LF or a NUL octet")
+		return
+	}
 	if b.env.Origin == envelope.Submission {
 		b.complete(header)
 	}
@@ -167,6 +182,13 @@ func (b *Body) pass(header []byte) {
 		b.put(header[:start])
 		header = header[end:]
 	}
+}
+
+// cleanEnds reports whether every line of a header ends in CRLF, and none holds half of one or a NUL.
+func cleanEnds(header []byte) bool {
+	ends := bytes.Count(header, []byte("\r\n"))
+	return bytes.Count(header, []byte("\r")) == ends && bytes.Count(header, []byte("\n")) == ends &&
+		bytes.IndexByte(header, 0) < 0
 }
 
 // foreign are the fields that only this server may write.
@@ -284,9 +306,7 @@ func (b *Body) Abort() {
 const maxKept = 32 << 10
 
 func (b *Body) release() {
-	if cap(b.header) > maxKept {
-		b.header = nil
-	}
+	b.forgetHeader()
 	d := b.d
 	b.d, b.env, b.out, b.look = nil, nil, nil, nil
 	d.bodies.Put(b)
@@ -321,7 +341,7 @@ func (r *delivery) finalForm(ctx context.Context) (smtp.Reply, error) {
 		return smtp.Reply{}, err
 	}
 	final := *r.env
-	final.Body, final.Message = made.body, made.message
+	final.Body, final.Message, final.ContentHash = made.body, made.message, contentOf(r.env)
 	r.env = &final
 	return smtp.Reply{}, nil
 }

@@ -1,13 +1,13 @@
 // Package deliver answers "what happens to a message for local people?".
 //
 // A delivery is a list of named steps (see steps): loops, authentication, final form, recipients,
-// classification, filters, filing, forwarding. What the steps find out is a [Verdict], a value that
-// later steps read; policy never hides in the order of if statements.
+// repetition, classification, filters, filing, forwarding. What the steps find out is a [Verdict], a
+// value that later steps read; policy never hides in the order of if statements.
 //
 // It promises that an [envelope.Outcome] with a 2xx reply stands for a message that is on disk, in a
-// mailbox or in the queue; that the same message handed over twice after a lost reply is stored once
-// (RFC 1047); and that whoever is not known to be the sender hears of a failure in the session or
-// not at all.
+// mailbox or in the queue; that the same message handed over twice after a lost reply is stored, held
+// or sent on once (RFC 1047); and that whoever is not known to be the sender hears of a failure in the
+// session or not at all.
 //
 // What must never happen: a recipient gets a message twice because another one's mailbox was full,
 // or a stranger's forged sender is sent a bounce.
@@ -63,9 +63,8 @@ type Options struct {
 	Origins Origins
 
 	// The steps that other rooms decide. A nil one is not configured: it finds nothing.
-	Authenticate Authenticator
-	Classify     Classifier
-	Filter       Filter
+	Classify Classifier
+	Filter   Filter
 	// Desk takes mail that programs read; nil: there is none.
 	Desk Desk
 	// Observe hears what became of each inbound message whose sender was looked into, before the reply:
@@ -85,6 +84,13 @@ type Forwarder interface {
 	// Forward makes env durable for later delivery and returns nil only then. An error that is an
 	// smtp.Reply is what the sender is told.
 	Forward(ctx context.Context, env *envelope.Envelope) error
+	// HandOver is Forward for envelopes made of one message, all or none, that leaves out those for
+	// whom it has taken the message before (envelope.Handing).
+	HandOver(ctx context.Context, envs ...*envelope.Envelope) error
+	// HandedOver returns those, by the account that sent the message and its key: smtp.Address.String.
+	HandedOver(ctx context.Context, account uint64, key [16]byte) ([]string, error)
+	// Seen says that the sender knows of it now: the same message again is a new one.
+	Seen(ctx context.Context, account uint64, key [16]byte, to ...smtp.Address) error
 }
 
 // Deliverer delivers to local people. It is safe for concurrent use.

@@ -136,12 +136,11 @@ func TestVerdicts(t *testing.T) {
 	t.Parallel()
 	refused := smtp.NewReply(550, smtp.Enhanced{5, 7, 1}, "No")
 	for name, tc := range map[string]struct {
-		authenticate, classify, filter Verdict
-		err                            error
-		code, inbox, junk, sent        int
+		classify, filter        Verdict
+		err                     error
+		code, inbox, junk, sent int
 	}{
 		"neutral":      {code: 250, inbox: 1},
-		"refused":      {authenticate: Verdict{Refuse: refused}, code: 550},
 		"junk":         {classify: Verdict{Junk: true}, filter: Verdict{Junk: true}, code: 250, junk: 1},
 		"refused here": {classify: Verdict{Refuse: refused}, code: 550},
 		"discarded":    {filter: Verdict{Discard: true}, code: 250},
@@ -152,9 +151,6 @@ func TestVerdicts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHouse(t)
-			h.o.Authenticate = func(context.Context, *envelope.Envelope) (Verdict, error) {
-				return tc.authenticate, nil
-			}
 			h.o.Classify = func(
 				_ context.Context, _ *envelope.Envelope, _ store.AccountID, _ Verdict,
 			) (Verdict, error) {
@@ -202,7 +198,7 @@ func TestForward(t *testing.T) {
 	}
 	h.queue.err = errors.New("queue is down")
 	h.alias("out", away)
-	out := d.DeliverAll(t.Context(), h.mail(d, envelope.Inbound, text, "out"))
+	out := d.DeliverAll(t.Context(), h.mail(d, envelope.Inbound, text+"y\r\n", "out"))
 	if out.Reply.Code != 451 {
 		t.Errorf("with a broken queue: %v", out.Reply)
 	}
@@ -236,6 +232,7 @@ func TestPostponed(t *testing.T) {
 		t.Errorf("queued %q", h.queue.text[0])
 	}
 	h.quota("bob", 0)
+	waits.Queued = true
 	if out := d.Deliver(t.Context(), waits); !out[0].OK() || len(h.inbox("bob")) != 2 {
 		t.Errorf("later: %v", out[0].Reply)
 	}

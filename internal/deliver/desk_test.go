@@ -105,19 +105,25 @@ func TestObserve(t *testing.T) {
 			h := newHouse(t)
 			var got []Fate
 			h.o.Observe = func(_ *envelope.Envelope, f Fate) { got = append(got, f) }
-			h.o.Authenticate = func(_ context.Context, env *envelope.Envelope) (Verdict, error) {
-				env.Auth = &mailauth.Results{}
+			h.o.Classify = func(
+				context.Context, *envelope.Envelope, store.AccountID, Verdict,
+			) (Verdict, error) {
 				return tc.verdict, nil
 			}
 			d := New(h.o)
-			d.DeliverAll(t.Context(), h.mail(d, tc.origin, text, tc.to))
+			deliver := func() {
+				env := h.mail(d, tc.origin, text, tc.to)
+				env.Auth = &mailauth.Results{}
+				d.DeliverAll(t.Context(), env)
+			}
+			deliver()
 			if !slices.Equal(got, tc.want) {
 				t.Errorf("counted %v, want %v", got, tc.want)
 			}
 			if name != "delivered" {
 				return
 			}
-			d.DeliverAll(t.Context(), h.mail(d, tc.origin, text, tc.to)) // the reply was lost
+			deliver() // the reply was lost
 			if !slices.Equal(got, tc.want) {
 				t.Errorf("a repetition was counted: %v", got)
 			}

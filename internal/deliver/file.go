@@ -24,18 +24,23 @@ const parallel = 8
 // the same message, sent again because our reply was lost (RFC 1047). The store keeps it for each
 // account by itself.
 func dedupeKey(env *envelope.Envelope) []byte {
-	content := env.ContentHash
-	if content == [32]byte{} && env.Body != nil {
-		// From our own queue: the body as it was stored, our Received field included, names the
-		// submission.
-		content = env.Body.Ref().SHA256
-	}
+	content := contentOf(env)
 	h := sha256.New()
 	for _, s := range []string{env.From.Local, "@", env.From.Domain, "\x00", messageID(env), "\x00"} {
 		_, _ = io.WriteString(h, s) // a hash takes everything
 	}
 	_, _ = h.Write(content[:])
 	return h.Sum(nil)[:16]
+}
+
+// contentOf is the content by which a message is known again. Of a submission that comes out of our own
+// queue it is the body as it was stored: our Received field, which it includes, names the submission.
+// Of what was handed over here, it is what it was then.
+func contentOf(env *envelope.Envelope) [sha256.Size]byte {
+	if env.ContentHash == [sha256.Size]byte{} && env.Body != nil {
+		return env.Body.Ref().SHA256
+	}
+	return env.ContentHash
 }
 
 func messageID(env *envelope.Envelope) string {
@@ -165,7 +170,7 @@ func (r *delivery) tell(step string, to smtp.Address, reply smtp.Reply, detail s
 		return
 	}
 	if !reply.OK() {
-		detail = strings.TrimPrefix(reply.Text()+": "+detail, ": ")
+		detail = strings.TrimSuffix(strings.TrimPrefix(reply.Text()+": "+detail, ": "), ": ")
 	}
 	r.o.Trace.Add(trace.Event{
 		ID: r.env.ID, Step: step, MessageID: messageID(r.env), From: r.env.From.Path(),

@@ -2,8 +2,10 @@ package deliver
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"tram/internal/blob"
 	"tram/internal/directory"
@@ -40,7 +42,7 @@ func (r *delivery) forward(ctx context.Context) (smtp.Reply, error) {
 			r.o.Logger.Error("message not forwarded", "id", r.env.ID, "error", err)
 		}
 		for _, l := range legs {
-			if l.reply = r.ok; err != nil {
+			if l.reply, l.handed = r.ok, l.to; err != nil {
 				l.reply = ReplyOf(err)
 			}
 			r.tell("forwarded", l.to, l.reply, "by "+r.env.Recipients[i].Address.String())
@@ -72,7 +74,7 @@ func (r *delivery) forwardFrom(ctx context.Context, by int, legs []*leg) error {
 			Address: l.to, Notify: r.env.Recipients[by].Notify, ORCPT: orcpt,
 		})
 	}
-	return r.o.Forwarder.Forward(ctx, out)
+	return r.o.Forwarder.HandOver(ctx, out)
 }
 
 // handOver returns env for the queue, without recipients: ".f" for forwards, ".w" for what waits.
@@ -81,25 +83,75 @@ func (r *delivery) handOver(suffix string) *envelope.Envelope {
 	out.Recipients = nil
 	out.ID = r.env.ID + suffix
 	out.Known = r.verdict.Authenticated && r.env.Origin == envelope.Inbound
+	out.ContentHash = contentOf(r.env)
+	out.Handing = envelope.Handing{Key: r.handing(), For: r.o.Limits.Storage.Dedupe}
 	return &out
 }
 
-// postpone gives the queue the local deliveries that may succeed later. The bytes are the same, so
-// the body is not stored again.
+// handing is the key of what this delivery hands to the queue: that of the message. What an item of the
+// queue hands over is another message than the one that the item was made of, and the same one when
+// the item is delivered again.
+func (r *delivery) handing() (key [16]byte) {
+	copy(key[:], r.key)
+	if r.env.Queued {
+		sum := sha256.Sum256(append(key[:], r.env.ID...))
+		copy(key[:], sum[:])
+	}
+	return key
+}
+
+// recognise finds the legs that the queue has taken over already, in an earlier delivery of the message
+// whose reply may have been lost. They are not delivered again, even if that would now be done otherwise:
+// there may be room by now in a mailbox that was full.
+func (r *delivery) recognise(ctx context.Context) (smtp.Reply, error) {
+	if r.o.Forwarder == nil {
+		return smtp.Reply{}, nil
+	}
+	handed, err := r.o.Forwarder.HandedOver(ctx, r.env.Account, r.handing())
+	if err != nil || len(handed) == 0 {
+		return smtp.Reply{}, err
+	}
+	for _, l := range r.legs {
+		if l.reply.Code != 0 || l.desk {
+			continue
+		}
+		to := l.to
+		if l.account != 0 {
+			account, err := r.o.Directory.Account(ctx, directory.AccountID(l.account))
+			if err != nil {
+				return smtp.Reply{}, fmt.Errorf("find account %d: %w", l.account, err)
+			}
+			to = account.Address
+		}
+		if slices.Contains(handed, to.String()) {
+			l.reply, l.duplicate, l.handed = r.ok, true, to
+			r.tell("queued", to, l.reply, "which was done already")
+		}
+	}
+	return smtp.Reply{}, nil
+}
+
+// postpone gives the queue the local deliveries that may succeed later, those that go to junk mail and
+// those that do not, and all or none of them. The bytes are the same, so the body is not stored again.
 func (r *delivery) postpone(ctx context.Context, legs []*leg) error {
 	if r.o.Forwarder == nil {
 		return errNoForwarder
 	}
+	var envs []*envelope.Envelope
 	for _, junk := range []bool{false, true} {
-		if err := r.postponeAs(ctx, legs, junk); err != nil {
+		out, err := r.postponed(ctx, legs, junk)
+		if err != nil {
 			return err
 		}
+		if len(out.Recipients) > 0 {
+			envs = append(envs, out)
+		}
 	}
-	return nil
+	return r.o.Forwarder.HandOver(ctx, envs...)
 }
 
-// postponeAs is postpone for those legs that go to junk mail, or do not.
-func (r *delivery) postponeAs(ctx context.Context, legs []*leg, junk bool) error {
+// postponed is what the queue is given of those legs that go to junk mail, or do not.
+func (r *delivery) postponed(ctx context.Context, legs []*leg, junk bool) (*envelope.Envelope, error) {
 	out := r.handOver(".w")
 	out.Junk = junk
 	for _, l := range legs {
@@ -107,18 +159,16 @@ func (r *delivery) postponeAs(ctx context.Context, legs []*leg, junk bool) error
 			continue
 		}
 		if l.account == 0 {
-			return fmt.Errorf("forward to %s: the queue has refused it already", l.to)
+			return nil, fmt.Errorf("forward to %s: the queue has refused it already", l.to)
 		}
 		account, err := r.o.Directory.Account(ctx, directory.AccountID(l.account))
 		if err != nil {
-			return fmt.Errorf("find account %d: %w", l.account, err)
+			return nil, fmt.Errorf("find account %d: %w", l.account, err)
 		}
+		l.handed = account.Address
 		out.Recipients = append(out.Recipients, envelope.Recipient{
 			Address: account.Address, Notify: r.notify(l.by), ORCPT: r.env.Recipients[l.by].ORCPT,
 		})
 	}
-	if len(out.Recipients) == 0 {
-		return nil
-	}
-	return r.o.Forwarder.Forward(ctx, out)
+	return out, nil
 }

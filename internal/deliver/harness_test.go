@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -30,19 +32,60 @@ type house struct {
 	o     Options
 }
 
+// outbox takes each message once for each recipient, until its sender has seen that it was taken.
 type outbox struct {
-	mu   sync.Mutex
-	sent []*envelope.Envelope
-	text []string
-	err  error
+	mu    sync.Mutex
+	sent  []*envelope.Envelope
+	text  []string
+	taken map[[16]byte][]string
+	err   error
+	fails int // so many envelopes are taken before err; then it is another's turn
+}
+
+func (o *outbox) HandOver(ctx context.Context, envs ...*envelope.Envelope) error {
+	sent, text, taken := o.sent, o.text, maps.Clone(o.taken)
+	for _, env := range envs {
+		fresh := *env
+		fresh.Recipients = nil
+		for _, rcpt := range env.Recipients {
+			to, key := rcpt.Address.String(), env.Handing.Key
+			if slices.Contains(o.taken[key], to) {
+				continue
+			}
+			fresh.Recipients = append(fresh.Recipients, rcpt)
+			if env.Handing.For > 0 {
+				o.taken[key] = append(slices.Clip(o.taken[key]), to)
+			}
+		}
+		if len(fresh.Recipients) == 0 {
+			continue
+		}
+		if err := o.Forward(ctx, &fresh); err != nil {
+			o.sent, o.text, o.taken = sent, text, taken // all or none
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *outbox) HandedOver(_ context.Context, _ uint64, key [16]byte) ([]string, error) {
+	return o.taken[key], nil
+}
+
+func (o *outbox) Seen(_ context.Context, _ uint64, key [16]byte, to ...smtp.Address) error {
+	o.taken[key] = slices.DeleteFunc(slices.Clone(o.taken[key]), func(s string) bool {
+		return slices.ContainsFunc(to, func(a smtp.Address) bool { return a.String() == s })
+	})
+	return nil
 }
 
 func (o *outbox) Forward(ctx context.Context, env *envelope.Envelope) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.err != nil {
+	if o.err != nil && o.fails == 0 {
 		return o.err
 	}
+	o.fails = max(o.fails-1, 0)
 	r := env.Body.Open(ctx)
 	defer r.Close()
 	b, err := io.ReadAll(r)
@@ -52,7 +95,8 @@ func (o *outbox) Forward(ctx context.Context, env *envelope.Envelope) error {
 
 func newHouse(t testing.TB) *house {
 	t.Helper()
-	h := &house{t: t, db: memkv.New(), queue: &outbox{}, ids: map[string]store.AccountID{}}
+	h := &house{t: t, db: memkv.New(), ids: map[string]store.AccountID{},
+		queue: &outbox{taken: map[[16]byte][]string{}}}
 	ctx := context.Background()
 	var err error
 	h.store, err = store.Open(ctx, store.Options{DB: h.db, Blobs: blob.New(h.db, blob.Options{})})

@@ -30,7 +30,7 @@ func (r *delivery) judges() bool {
 	case r.env.Origin == envelope.Inbound:
 		return r.session
 	default:
-		return r.env.Origin == envelope.LMTP
+		return r.env.Origin == envelope.LMTP && !r.env.Queued
 	}
 }
 
@@ -201,7 +201,8 @@ func (r *delivery) detain(ctx context.Context, l *leg) error {
 	out.HoldUntil = r.env.Received.Add(r.o.Limits.Spam.Quarantine)
 	out.Recipients = []envelope.Recipient{{Address: account.Address, Notify: envelope.NotifyNever,
 		ORCPT: r.env.Recipients[l.by].ORCPT}}
-	return r.o.Forwarder.Forward(ctx, out)
+	l.handed = account.Address
+	return r.o.Forwarder.HandOver(ctx, out)
 }
 
 // Bombed is told when a list bomb on a person begins.

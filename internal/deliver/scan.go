@@ -9,6 +9,7 @@ import (
 	"tram/internal/envelope"
 	"tram/internal/scan"
 	"tram/internal/smtp"
+	"tram/internal/spam/sign"
 	"tram/internal/trace"
 )
 
@@ -48,22 +49,23 @@ func (r *delivery) heed(context.Context) (smtp.Reply, error) {
 
 // Screen asks the filters outside this server about a submission, before the queue takes it: the person
 // who sends a virus, or whose program does, hears so at once. A reply with a Code is what he is told.
-// The body of env may be replaced, by one with the fields on top that the filters add.
-func (d *Deliverer) Screen(ctx context.Context, env *envelope.Envelope) smtp.Reply {
+// The signs are for who judges it next. The body of env may be replaced, by one with the fields on top
+// that the filters add.
+func (d *Deliverer) Screen(ctx context.Context, env *envelope.Envelope) ([]sign.Sign, smtp.Reply) {
 	if d.o.Scan == nil {
-		return smtp.Reply{}
+		return nil, smtp.Reply{}
 	}
 	f := d.o.Scan.Scan(ctx, env)
 	d.tellScan(env, f)
 	if f.Refuse.Code != 0 {
-		return f.Refuse
+		return f.Signs, f.Refuse
 	}
 	env.HoldReason = cmp.Or(env.HoldReason, f.Hold)
 	if err := d.addFields(ctx, env, f.Fields); err != nil {
 		d.o.Logger.Error("filter's fields not added", "id", env.ID, "error", err)
-		return ReplyOf(err)
+		return f.Signs, ReplyOf(err)
 	}
-	return smtp.Reply{}
+	return f.Signs, smtp.Reply{}
 }
 
 // addFields puts fields on top of a message that is in hand, below its Return-Path field.

@@ -24,6 +24,7 @@ var steps = []struct {
 	{"examine", (*delivery).examine},
 	{"finish", (*delivery).finalForm},
 	{"recipients", (*delivery).resolve},
+	{"repetition", (*delivery).recognise},
 	{"judge", (*delivery).judge},
 	{"classify", (*delivery).classify},
 	{"filter", (*delivery).filter},
@@ -69,6 +70,7 @@ type leg struct {
 	reply     smtp.Reply // what became of it
 	email     store.EmailID
 	duplicate bool
+	handed    smtp.Address // as whom the queue has it; zero: it does not
 }
 
 // run takes env through all steps. The legs and routes tell what happened.

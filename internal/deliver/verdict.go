@@ -36,9 +36,6 @@ type Verdict struct {
 	Quarantine bool
 }
 
-// Authenticator finds out, once for a message, who vouches for its sender.
-type Authenticator func(ctx context.Context, env *envelope.Envelope) (Verdict, error)
-
 // Classifier finds out what a message is to one person, given what is known of its sender.
 type Classifier func(
 	ctx context.Context, env *envelope.Envelope, to store.AccountID, v Verdict,

@@ -224,8 +224,12 @@ func (d *Directory) unseal(domain, selector string, sealed []byte) (crypto.Signe
 	return signer, nil
 }
 
-// signingKinds are the keys that each domain has: Ed25519 for those who know it (RFC 8463), RSA of
-// 2048 bits (RFC 8301 §3.2) for the others.
+// rsaBits is how many bits an RSA key that signs must have, RFC 8301 §3.2: shorter ones can be broken, and
+// some receivers believe them no more.
+const rsaBits = 2048
+
+// signingKinds are the keys that each domain has: Ed25519 for those who know it (RFC 8463), RSA for the
+// others.
 var signingKinds = []struct {
 	algorithm, prefix string
 	make              func() (crypto.Signer, error)
@@ -234,7 +238,7 @@ var signingKinds = []struct {
 		_, private, err := ed25519.GenerateKey(rand.Reader)
 		return private, err
 	}},
-	{dkim.RSASHA256, "rsa", func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }},
+	{dkim.RSASHA256, "rsa", func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, rsaBits) }},
 }
 
 // MakeSigningKeys makes the next keys of a domain, one of each kind, for which there is none yet that
@@ -269,8 +273,12 @@ func waits(all []SigningKey, algorithm string) bool {
 }
 
 // ImportSigningKey takes over a key that was made elsewhere; it waits to become active. ErrExists when
-// the selector is taken, ErrInvalid for a key of another kind, ErrNotFound.
+// the selector is taken, ErrInvalid for a key of another kind or one that is too short, ErrNotFound.
 func (d *Directory) ImportSigningKey(ctx context.Context, domain, selector string, private crypto.Signer) error {
+	if key, ok := private.Public().(*rsa.PublicKey); ok && key.N.BitLen() < rsaBits {
+		return fmt.Errorf("add signing key %s of %s: an RSA key must have %d bits to sign mail, this one has %d: %w",
+			selector, domain, rsaBits, key.N.BitLen(), ErrInvalid)
+	}
 	return d.addSigning(ctx, domain, selector, private, true)
 }
 

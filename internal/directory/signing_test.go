@@ -204,6 +204,27 @@ func TestSigningByHand(t *testing.T) {
 	}
 }
 
+// TestShortKey: an RSA key that receivers need not believe (RFC 8301 §3.2) is not taken over, the sentence
+// says why, and the domain gets keys of its own all the same.
+func TestShortKey(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	h := open(t, nil)
+	h.domain(signed)
+	private, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = h.ImportSigningKey(ctx, signed, "old", private)
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "must have 2048 bits to sign mail, this one has 1024") {
+		t.Error(err)
+	}
+	h.rotateAll(nil)
+	if got := h.states(signed); got != "ed202611 made, rsa202611 made" {
+		t.Error(got)
+	}
+}
+
 // TestSealed makes sure that nothing in the database gives a private key away, or can be moved to
 // another domain's row.
 func TestSealed(t *testing.T) {
@@ -211,7 +232,7 @@ func TestSealed(t *testing.T) {
 	ctx := context.Background()
 	h := open(t, nil)
 	h.domain(signed, "other.test")
-	private, err := rsa.GenerateKey(rand.Reader, 1024)
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}

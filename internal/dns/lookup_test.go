@@ -127,6 +127,8 @@ func TestPublic(t *testing.T) {
 		"10.0.0.1": false, "172.16.0.1": false, "192.168.1.1": false, "100.64.0.1": false, "169.254.169.254": false,
 		"fe80::1": false, "fd00::1": false, "224.0.0.1": false, "ff02::1": false, "255.255.255.255": false,
 		"::ffff:127.0.0.1": false, "64:ff9b::7f00:1": false, "64:ff9b::a00:1": false, "64:ff9b::c000:201": true,
+		"fec0::1": false, "64:ff9b:1::a00:1": false, "2002:7f00:1::1": false, "2001::1": false, "::127.0.0.1": false,
+		"0.1.2.3": false, "198.18.0.1": false, "240.0.0.1": false, "192.0.0.8": false,
 	} {
 		if got := Public(Plain(netip.MustParseAddr(s))); got != want {
 			t.Errorf("Public(%s) = %v", s, got)

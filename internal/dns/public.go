@@ -18,8 +18,29 @@ var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 // is asked before a connection that a stranger's DNS has named: else anybody with a domain could make
 // this server talk to what stands behind the firewall.
 func Public(a netip.Addr) bool {
-	return a.IsGlobalUnicast() && !a.IsPrivate() && !sharedSpace.Contains(a)
+	if !a.IsGlobalUnicast() || a.IsPrivate() || a.Zone() != "" {
+		return false
+	}
+	for _, p := range inner {
+		if p.Contains(a) {
+			return false
+		}
+	}
+	return true
 }
 
-// sharedSpace is for carriers' inner networks, RFC 6598.
-var sharedSpace = netip.MustParsePrefix("100.64.0.0/10")
+// inner are the blocks beside those that netip knows in which no server of somebody else can stand (IANA's
+// registries of special addresses). Those for documentation are left out: they lead nowhere.
+var inner = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),      // this network
+	netip.MustParsePrefix("100.64.0.0/10"),  // carriers' inner networks, RFC 6598
+	netip.MustParsePrefix("192.0.0.0/24"),   // protocols; some clouds have their metadata here
+	netip.MustParsePrefix("198.18.0.0/15"),  // laboratories
+	netip.MustParsePrefix("240.0.0.0/4"),    // reserved, and used inside
+	netip.MustParsePrefix("::/96"),          // IPv4 in IPv6 of old
+	netip.MustParsePrefix("64:ff9b:1::/48"), // gateways to IPv4 of one's own
+	netip.MustParsePrefix("100::/64"),       // nowhere
+	netip.MustParsePrefix("2001::/32"),      // Teredo: an IPv4 address in disguise
+	netip.MustParsePrefix("2002::/16"),      // 6to4: the same
+	netip.MustParsePrefix("fec0::/10"),      // sites' inner networks of old
+}

@@ -43,6 +43,10 @@ type Envelope struct {
 	// SHA-256. It tells a repeated delivery after a lost 250 from a new message (RFC 1047).
 	ContentHash [32]byte
 	Received    time.Time
+	// Handing lets the queue recognise the message when deliver hands it over again; zero: it does not look.
+	Handing Handing
+	// Queued: the queue delivers it, as its item ID. It was judged before it waited.
+	Queued bool
 
 	Client Client
 	// Check is what has looked at the bytes as the client sent them, and can say who vouches for them;
@@ -72,6 +76,13 @@ type Envelope struct {
 	HoldReason string
 	// Junk: the message was judged before it waited, and goes to the junk mail of its recipients.
 	Junk bool
+}
+
+// Handing names a message that is handed to the queue. Whom the queue has taken it for, it does not take
+// it for again within For, unless its sender has seen meanwhile that it was taken (RFC 1047).
+type Handing struct {
+	Key [16]byte
+	For time.Duration
 }
 
 // Client is who handed the message over.

@@ -22,7 +22,7 @@ type Content struct {
 
 	Readings     int   `toml:"readings" cap:"100000" why:"ways to read one message: M10"`
 	ReadingBytes int64 `toml:"reading_bytes" cap:"17179869184" why:"bytes of them all: M10"`
-	ReadingTimes int64 `toml:"reading_times" cap:"100000" why:"bytes of them all, in sizes of the message, beside 32 MiB"`
+	ReadingTimes int64 `toml:"reading_times" cap:"100000" why:"bytes of them all, in sizes of the message, beside 8 MiB"`
 	Delimiters   int   `toml:"delimiters" cap:"1000" why:"boundaries that a message may be thought to have: M10"`
 }
 
@@ -31,6 +31,6 @@ func defaultContent() Content {
 		Text: 64 * KiB, HTML: MiB, Links: 200, Files: 500, FileBytes: 64 * MiB,
 		Unpacked: 256 * MiB, Entries: 10000, ArchiveDeep: 8,
 		DecodeTime: 10 * time.Second, DecodeCPU: 5 * time.Second, DecodeMemory: 256 * MiB, Decoders: 2,
-		Readings: 4000, ReadingBytes: GiB, ReadingTimes: 100, Delimiters: 64,
+		Readings: 4000, ReadingBytes: GiB, ReadingTimes: 75, Delimiters: 64,
 	}
 }

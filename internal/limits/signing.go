@@ -10,6 +10,7 @@ type Signing struct {
 	Keep     time.Duration `toml:"keep" cap:"2160h" why:"a key that signs no more stays in the DNS for mail on its way"`
 	Keys     int           `toml:"keys" cap:"100" why:"of one domain, old ones included"`
 	Return   time.Duration `toml:"return_address" cap:"1440h" why:"a bounce of what was forwarded comes within three weeks"`
+	Returns  int           `toml:"return_notices" cap:"1000000" why:"notices that reach one sender through return addresses in a day: whoever has mail sent on sees them"`
 	Parallel int           `toml:"parallel" cap:"1000" why:"messages signed at the same time, where there are as many processors"`
 }
 
@@ -17,6 +18,6 @@ func defaultSigning() Signing {
 	return Signing{
 		Lifetime: 7 * 24 * time.Hour, Rotate: 180 * 24 * time.Hour, Ahead: 14 * 24 * time.Hour,
 		Keep: 14 * 24 * time.Hour, Keys: 20, Return: 21 * 24 * time.Hour,
-		Parallel: 64,
+		Returns: 20, Parallel: 64,
 	}
 }

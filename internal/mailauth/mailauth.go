@@ -13,6 +13,7 @@ package mailauth
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -64,8 +65,8 @@ type SPF struct {
 	Mechanism   string // as in the record, that decided: "ip4:192.0.2.0/24"; "default" for none
 	Explanation string // of a fail, RFC 7208 §6.2; only printable ASCII
 	Reason      string // of an error
-	// Range is the widest network that the mechanism which passed authorises, by its shortest prefix: a pass
-	// from half of the Internet is worth little. Zero where the mechanism names no network.
+	// Range is the widest network that the mechanism which passed authorises, by its shortest prefix: see
+	// Wide. Zero where the mechanism names no network.
 	Range netip.Prefix
 	// Lookups and Voids are the DNS terms that were counted, RFC 7208 §4.6.4.
 	Lookups, Voids int
@@ -150,20 +151,62 @@ type DMARCRecord struct {
 	RUA, RUF    []string // URIs as written
 }
 
-// Passed reports whether somebody's word for the author's domain holds.
-func (r *Results) Passed() bool { return r != nil && r.DMARC.Status == Pass }
+// The widest networks from which an SPF pass says who sent a message: one organisation's. A larger one is
+// that of a cloud whose machines anybody rents (M8).
+const (
+	widest4 = 16
+	widest6 = 32
+)
 
-// Sender reports whether the reverse-path is the sender's own: SPF passed for its domain, or a
-// signature of that very domain did.
-func (r *Results) Sender(domain string) bool {
+// Wide reports whether very many could have this pass: it is worth little.
+func (s *SPF) Wide() bool {
+	switch p := s.Range; {
+	case s.Status != Pass || !p.IsValid():
+		return false
+	case p.Addr().Is4():
+		return p.Bits() < widest4
+	default:
+		return p.Bits() < widest6
+	}
+}
+
+// Passed reports whether the author's domain vouches for the message: DMARC passed, and not only by an
+// SPF pass that very many could have.
+func (r *Results) Passed() bool { return r != nil && r.DMARC.Status == Pass && !r.OnlyWide() }
+
+// OnlyWide reports whether SPF passed, very many could have that pass, and no signature in alignment
+// with the author's domain stands beside it. Where there is no DMARC record to say what alignment is, the
+// author's domain and those above it are in alignment.
+func (r *Results) OnlyWide() bool {
+	if r == nil || !r.SPF.Wide() || r.DMARC.DKIM {
+		return false
+	}
+	for i := range r.DKIM {
+		d := &r.DKIM[i]
+		if r.DMARC.Status == None && d.Status == Pass && strings.HasSuffix("."+r.FromDomain, "."+d.Domain) {
+			return false
+		}
+	}
+	return true
+}
+
+// Sender reports whether an address, the reverse-path as a rule, is the sender's own: SPF passed for its
+// domain from a network that is not wide, or a signature of that very domain did. A signature counts for
+// the author it was made for only: who has an address at a large provider could bring his own signed
+// message again under the path of any other customer (M5), who would get the notices (P22).
+func (r *Results) Sender(address string) bool {
+	domain := address[strings.LastIndexByte(address, '@')+1:]
 	if r == nil || domain == "" {
 		return false
 	}
-	if r.SPF.Status == Pass && !r.SPF.Helo && r.SPF.Domain == domain {
+	if r.SPF.Status == Pass && !r.SPF.Helo && r.SPF.Domain == domain && !r.SPF.Wide() {
 		return true
 	}
-	for _, d := range r.DKIM {
-		if d.Status == Pass && d.Domain == domain {
+	if !strings.EqualFold(r.From, address) {
+		return false
+	}
+	for i := range r.DKIM {
+		if r.DKIM[i].Status == Pass && r.DKIM[i].Domain == domain {
 			return true
 		}
 	}

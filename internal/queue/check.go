@@ -210,7 +210,8 @@ func (c *shardCheck) done(kind, where, format string, args ...any) {
 
 func (c *shardCheck) run() error {
 	c.dests, c.late = map[string]int{}, map[ID][]byte{}
-	for _, step := range []func() error{c.items, c.arrivals, c.legs, c.ages, c.walls, c.destinations, c.totals} {
+	for _, step := range []func() error{c.items, c.arrivals, c.legs, c.ages, c.walls, c.destinations, c.totals,
+		c.handings} {
 		if err := step(); err != nil {
 			return err
 		}

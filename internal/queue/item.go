@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"tram/internal/blob"
@@ -13,7 +14,8 @@ import (
 //	version:1
 //	flags           bit 0 8-bit, 1 binary, 2 SMTPUTF8, 3 REQUIRETLS, 4 held, 5 sender was warned,
 //	                6 BY given, 7 BY returns, 8 BY traces, 9 BY was acted on, 10 to be removed,
-//	                11 and its sender told, 12 TLS-Required: No, 13 goes to junk mail, 14 the sender is known
+//	                11 and its sender told, 12 TLS-Required: No, 13 goes to junk mail, 14 the sender is known,
+//	                15 with a content hash
 //	body            blob.Ref, 56 octets
 //	created         wall milliseconds; started, queue time the delay counts from
 //	hold, deadline  wall seconds, 0 for none
@@ -22,11 +24,13 @@ import (
 //	from, origin, Message-ID, RET, ENVID, reason of the hold: strings
 //	n, then n legs: destination, due, attempts, done (0 or 1)
 //	n, then n recipients: address, NOTIFY, ORCPT, leg, state, attempts, reply, host, time
+//	content hash, 32 octets, with its flag only
 //
 // Numbers are varints, strings have their length before them.
 type record struct {
-	id   ID
-	body blob.Ref
+	id      ID
+	body    blob.Ref
+	content [sha256.Size]byte // by which deliver knows the message again; zero: by its body
 
 	eightBit, binary, utf8, requireTLS bool
 	tlsOptional                        bool // RFC 8689 §3
@@ -86,7 +90,7 @@ func (r *record) appendBinary(dst []byte) []byte {
 	e.byte(version)
 	e.bits(r.eightBit, r.binary, r.utf8, r.requireTLS, r.held, r.warned,
 		r.bySet, r.by.Return, r.by.Trace, r.byDone, r.drop, r.dropTell, r.tlsOptional,
-		r.junk, r.known)
+		r.junk, r.known, r.content != [sha256.Size]byte{})
 	e.b = r.body.AppendBinary(e.b)
 	e.int(r.created.UnixMilli())
 	e.int(int64(r.started))
@@ -109,6 +113,9 @@ func (r *record) appendBinary(dst []byte) []byte {
 	e.uint(uint64(len(r.rcpts)))
 	for i := range r.rcpts {
 		r.rcpts[i].append(&e)
+	}
+	if r.content != [sha256.Size]byte{} {
+		e.b = append(e.b, r.content[:]...)
 	}
 	return e.b
 }
@@ -138,9 +145,10 @@ func decodeRecord(id ID, b []byte) (*record, error) {
 	r := &record{id: id}
 	d.version()
 	flags := d.uint()
+	var hashed bool
 	for i, bit := range [...]*bool{&r.eightBit, &r.binary, &r.utf8, &r.requireTLS, &r.held,
 		&r.warned, &r.bySet, &r.by.Return, &r.by.Trace, &r.byDone, &r.drop, &r.dropTell,
-		&r.tlsOptional, &r.junk, &r.known} {
+		&r.tlsOptional, &r.junk, &r.known, &hashed} {
 		*bit = flags&(1<<i) != 0
 	}
 	ref, err := blob.ParseRef(d.bytes(blob.RefSize))
@@ -169,6 +177,9 @@ func decodeRecord(id ID, b []byte) (*record, error) {
 		if r.rcpts[i].leg >= len(r.legs) {
 			d.fail("leg")
 		}
+	}
+	if hashed {
+		copy(r.content[:], d.bytes(sha256.Size))
 	}
 	if err := d.done(); err != nil {
 		return nil, err

@@ -57,6 +57,9 @@ func TestRecordRoundTrip(t *testing.T) {
 
 func FuzzRecord(f *testing.F) {
 	f.Add(sampleRecord().appendBinary(nil))
+	hashed := sampleRecord()
+	hashed.content = [32]byte{7}
+	f.Add(hashed.appendBinary(nil))
 	f.Add([]byte{version})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRecord("x", b)
@@ -94,6 +97,11 @@ func FuzzRows(f *testing.F) {
 			}
 		}
 		_, _ = decodeCounts(b)
+		if until, err := decodeHanding(b); err == nil {
+			if back, err := decodeHanding(appendHanding(nil, until)); err != nil || back != until {
+				t.Fatalf("%v, %v, %v", until, back, err)
+			}
+		}
 		_, _, _ = parseTimed(b)
 		_, _ = parseLeg(0, b)
 	})

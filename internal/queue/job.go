@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 
@@ -217,9 +218,13 @@ func (s *session) deliverLocal(ctx context.Context, rec *record, i int) ([]outco
 		outs, _, err := unreadable(ctx, rec, i, err)
 		return outs, err
 	}
+	content := rec.content
+	if content == [sha256.Size]byte{} {
+		content = rec.body.SHA256 // our Received field included, which names the submission
+	}
 	e := &envelope.Envelope{
 		ID: string(rec.id), Origin: rec.origin, From: rec.from, Body: s.q.o.Blobs.Attach(rec.body),
-		Message: m, ContentHash: rec.body.SHA256, Received: rec.created, Account: rec.account,
+		Queued: true, Message: m, ContentHash: content, Received: rec.created, Account: rec.account,
 		Return: rec.ret, EnvelopeID: rec.envID, UTF8: rec.utf8, EightBit: rec.eightBit,
 		Binary: rec.binary, RequireTLS: rec.requireTLS, DeliverBy: rec.by, Priority: rec.prio,
 		Junk: rec.junk,

@@ -28,6 +28,8 @@ import (
 //	'q' shard:1 'c'                        -> how many items wait and are held
 //	'q' shard:1 'n' account:8              -> what an account has sent
 //	'q' shard:1 'k' account:8 hash:8       -> the account has written to this address
+//	'q' shard:1 'r' key:16 address         -> a message was taken for this recipient (handing.go)
+//	'q' shard:1 'e' until:8 key:16 address -> empty: when that is forgotten
 //
 // dest is escaped and terminated by kv.AppendString where something follows it. prio is 9 minus
 // the MT-PRIORITY, so that urgent items come first. Item, destination and account rows start with a
@@ -53,6 +55,8 @@ const (
 	countSub = 'c'
 	sentSub  = 'n'
 	knownSub = 'k'
+	handSub  = 'r'
+	overSub  = 'e'
 
 	version = 1 // first byte of meta, item, destination and account rows
 )

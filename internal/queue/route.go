@@ -155,14 +155,14 @@ func (q *Queue) targets(ctx context.Context, h host) (dial []string, res dns.Res
 		}
 	}
 	for _, a := range addrs {
-		a = dns.Plain(a)
+		to := dns.Plain(a) // what counts is where it ends; the way there may be a gateway of NAT64
 		switch {
-		case q.isSelf(a):
+		case q.isSelf(to):
 			return nil, res, errSelf
-		case !q.o.AllowPrivate && !dns.Public(a):
+		case !q.o.AllowPrivate && !dns.Public(to):
 			continue
 		}
-		dial = append(dial, net.JoinHostPort(a.String(), strconv.Itoa(q.o.Port)))
+		dial = append(dial, net.JoinHostPort(a.Unmap().String(), strconv.Itoa(q.o.Port)))
 	}
 	if len(dial) == 0 {
 		return nil, res, errPrivate

@@ -39,6 +39,8 @@ nat.test. IN MX 10 mx.nat.test.
 mx.nat.test. IN AAAA 64:ff9b::127.0.0.1
 natprivate.test. IN MX 10 mx.natprivate.test.
 mx.natprivate.test. IN AAAA 64:ff9b::a00:1
+natfar.test. IN MX 10 mx.natfar.test.
+mx.natfar.test. IN AAAA 64:ff9b::cb00:7101
 natown.test. IN MX 10 mx.natown.test.
 mx.natown.test. IN AAAA 64:ff9b::c000:24d
 zero.test. IN MX 10 mx.zero.test.
@@ -120,12 +122,13 @@ func TestNextExchanger(t *testing.T) {
 		{"we are the backup", "bob@us-last.test", func(_, _ *sink) {}, 1},
 		{"implicit", "bob@implicit.test", func(_, _ *sink) {}, 3},
 		{"literal", "bob@[192.0.2.1]", func(_, _ *sink) {}, 3},
+		{"through NAT64", "bob@natfar.test", func(_, _ *sink) {}, 4},
 	}
 	for _, tt := range tests {
 		w := newWorld(t)
 		w.dns.Add(routeZone)
 		sinks := []*sink{w.net.listen(t, "192.0.2.11"), w.net.listen(t, "192.0.2.12"),
-			w.net.listen(t, "192.0.2.13"), w.net.listen(t, "192.0.2.1")}
+			w.net.listen(t, "192.0.2.13"), w.net.listen(t, "192.0.2.1"), w.net.listen(t, "64:ff9b::cb00:7101")}
 		tt.edit(sinks[0], sinks[1])
 		w.run()
 		w.send(tt.rcpt)

@@ -38,7 +38,8 @@ type Submission struct {
 	MTPriority  int                // MT-PRIORITY, -9 to 9
 	Account     uint64             // directory.AccountID of the authenticated sender; 0: none
 	Origin      envelope.Origin
-	MessageID   string // of the header, for the trace
+	MessageID   string   // of the header, for the trace
+	ContentHash [32]byte // of what is handed over: see envelope.Envelope; zero for submissions
 	// HoldReason keeps the item until HoldUntil, or where that is zero until it is released.
 	HoldReason string
 	// Junk: local people get it as junk mail, unless it is released by hand.
@@ -62,8 +63,9 @@ func SubmissionOf(e *envelope.Envelope) Submission {
 	return s
 }
 
-// Forward takes over an envelope that an alias or a filter sends on. It makes a Queue what deliver
-// calls a Forwarder. ErrLoop: the message has been through too many servers (RFC 5321 §6.3).
+// Forward takes over an envelope: a submission, or what this server writes. With HandOver, HandedOver and
+// Seen it makes a Queue what deliver calls a Forwarder. ErrLoop: the message has been through too many
+// servers (RFC 5321 §6.3).
 func (q *Queue) Forward(ctx context.Context, e *envelope.Envelope) error {
 	if e.Message != nil && e.Message.Received > q.o.Hops {
 		return fmt.Errorf("forward %s after %d hops: %w", e.ID, e.Message.Received, ErrLoop)
@@ -87,17 +89,7 @@ func (q *Queue) Submit(ctx context.Context, s Submission) (ID, error) {
 	sh := q.shardFor(base, s.Account)
 	err = q.update(ctx, sh, func(t *tx) error {
 		rec.id = base
-		rec.started = t.now
-		for i := range rec.legs {
-			rec.legs[i].due = t.now
-		}
-		if err := t.uniqueID(rec); err != nil {
-			return err
-		}
-		if err := q.limitAccount(t, rec, &s); err != nil {
-			return err
-		}
-		return t.insert(q, rec, s.Body)
+		return q.accept(t, rec, &s)
 	})
 	if err != nil {
 		return "", fmt.Errorf("submit %s: %w", base, err)
@@ -128,7 +120,7 @@ func (q *Queue) newRecord(s *Submission) (*record, error) {
 		by: s.DeliverBy, bySet: !s.DeliverBy.Deadline.IsZero(),
 		created: q.o.Clock.Now(), prio: min(max(s.MTPriority, -9), 9), account: s.Account,
 		from: s.From, origin: s.Origin, messageID: clip(s.MessageID, 998), ret: s.Ret, envID: s.EnvID,
-		junk: s.Junk, known: s.Known,
+		junk: s.Junk, known: s.Known, content: s.ContentHash,
 	}
 	// Whom nothing may be told is not warned.
 	r.warned = !mayNotify(r)

@@ -254,7 +254,7 @@ func (w *world) empty() {
 	}
 	for _, key := range w.keys() {
 		switch key[2] {
-		case countSub, sentSub, knownSub:
+		case countSub, sentSub, knownSub, handSub, overSub:
 		default:
 			w.t.Errorf("row %q is left", key)
 		}

@@ -19,6 +19,13 @@ import (
 // a minute at most. More different results than the limits allow are not counted one by one; a metric
 // says how many.
 
+// How long a result may be, and how long all are on average: real ones have some 300 bytes. What a stranger
+// can choose of them, such as the names in signatures, must not fill the memory.
+const (
+	resultMost = 8 << 10
+	resultMean = 1 << 10
+)
+
 // ledger counts results of one kind.
 type ledger struct {
 	kind   Kind
@@ -26,6 +33,7 @@ type ledger struct {
 	mu     sync.Mutex
 	days   map[uint32]map[string]*counts // by day and policy domain
 	rows   int
+	bytes  int // of the rows
 	missed interface{ Inc() }
 }
 
@@ -73,11 +81,11 @@ func (l *ledger) add(day uint32, domain string, about json.Marshaler, row string
 		c.about = about
 	}
 	if _, there := c.rows[row]; !there {
-		if l.rows >= l.most {
+		if l.rows >= l.most || len(row) > resultMost || l.bytes+len(row) > l.most*resultMean {
 			l.missed.Inc()
 			return
 		}
-		l.rows++
+		l.rows, l.bytes = l.rows+1, l.bytes+len(row)
 	}
 	c.rows[row] += n
 }
@@ -95,7 +103,7 @@ func (l *ledger) take() map[uint32]map[string]*counts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	days := l.days
-	l.days, l.rows = map[uint32]map[string]*counts{}, 0
+	l.days, l.rows, l.bytes = map[uint32]map[string]*counts{}, 0, 0
 	return days
 }
 

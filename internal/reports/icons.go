@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -88,6 +89,10 @@ func (s *Reports) BIMI(ctx context.Context, domain string) (icon Icon, ok bool, 
 	if errors.Is(err, kv.ErrNotFound) {
 		return Icon{}, false, nil
 	}
+	if errors.Is(err, kv.ErrCorrupt) { // it can be looked up again
+		s.o.Logger.Error("icon is damaged", "domain", domain, "error", err)
+		return Icon{}, false, nil
+	}
 	// A certificate that has run out vouches for nothing, whenever it was looked at.
 	if icon.Verified && s.o.Clock.Now().After(icon.Expires) {
 		icon.Verified, icon.Reason = false, "the mark certificate has expired"
@@ -162,6 +167,8 @@ func (s *Reports) keepIcon(ctx context.Context, icon Icon) error {
 			err = t.Delete(renewalKey(old.Until, icon.Domain))
 		} else if errors.Is(err, kv.ErrNotFound) {
 			err = s.iconRoom(t)
+		} else if errors.Is(err, kv.ErrCorrupt) { // it is written over
+			err = nil
 		}
 		if err != nil {
 			return err
@@ -171,6 +178,48 @@ func (s *Reports) keepIcon(ctx context.Context, icon Icon) error {
 		}
 		return set(t, iconKey(icon.Domain), icon)
 	})
+}
+
+// expireIcons removes icons whose time for another look passed long ago: no mail has asked for them since.
+func (s *Reports) expireIcons(ctx context.Context) error {
+	cutoff := s.o.Clock.Now().Add(-s.limits.Keep)
+	for {
+		removed := 0
+		err := s.o.DB.Update(kv.Freeing(ctx), scopeIcons, func(t kv.Txn) error {
+			removed = 0
+			due := kv.Range{Start: []byte{space, rowRenewal}, End: renewalKey(cutoff, ""), Limit: expireBatch,
+				KeysOnly: true}
+			return t.Scan(due, func(k, _ []byte) error {
+				removed++
+				return expireIcon(t, k)
+			})
+		})
+		if err != nil {
+			return fmt.Errorf("expire icons: %w", err)
+		}
+		if removed < expireBatch {
+			return nil
+		}
+	}
+}
+
+// expireIcon removes the icon that a row of renewals is of, unless it has another such row.
+func expireIcon(t kv.Txn, renewal []byte) error {
+	if domain, _, err := kv.TakeString(renewal[min(len(renewal), 10):]); err == nil {
+		var icon Icon
+		err := get(t, iconKey(domain), &icon)
+		stale := errors.Is(err, kv.ErrNotFound) || err == nil && !bytes.Equal(renewalKey(icon.Until, domain), renewal)
+		switch {
+		case stale:
+		case err != nil && !errors.Is(err, kv.ErrCorrupt):
+			return err
+		default:
+			if err := t.Delete(iconKey(domain)); err != nil {
+				return err
+			}
+		}
+	}
+	return t.Delete(renewal)
 }
 
 // iconRoom makes room for one more.

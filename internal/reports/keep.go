@@ -212,8 +212,13 @@ func remove(t kv.Txn, key []byte) error {
 // expireBatch is how many reports one transaction removes.
 const expireBatch = 100
 
-// Expire removes received reports that were kept for long enough. It may be cut at any point.
+// Expire removes received reports that were kept for long enough, and icons that nobody has asked for
+// in that time. It may be cut at any point.
 func (s *Reports) Expire(ctx context.Context) error {
+	return errors.Join(s.expireReports(ctx), s.expireIcons(ctx))
+}
+
+func (s *Reports) expireReports(ctx context.Context) error {
 	cutoff := s.o.Clock.Now().Add(-s.limits.Keep)
 	for {
 		removed := 0
@@ -237,8 +242,8 @@ func (s *Reports) Expire(ctx context.Context) error {
 
 func expireOne(t kv.Txn, expiry []byte) error {
 	n, _, err := kv.TakeUint64(expiry[min(len(expiry), 10):])
-	if err != nil {
-		return err
+	if err != nil { // it names no report
+		return t.Delete(expiry)
 	}
 	id := reportID(n)
 	key, err := t.Get(indexKey(id))
@@ -277,22 +282,31 @@ func (s *Reports) load(r kv.Reader, key []byte, content any) (Received, error) {
 	if err != nil {
 		return h, err
 	}
-	var packed []byte
-	for i := range h.Parts {
-		b, err := r.Get(pieceKey(reportID(n), i))
-		if err != nil {
-			return h, fmt.Errorf("read report %s: %w", reportID(n), err)
-		}
-		packed = append(packed, b[min(len(b), 1):]...)
-	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
+	z, err := unpackPieces(r, reportID(n), h.Parts)
 	if err != nil {
-		return h, fmt.Errorf("read report %s: %w: %w", reportID(n), kv.ErrCorrupt, err)
+		return h, err
 	}
 	if err := json.NewDecoder(io.LimitReader(z, s.limits.Unpacked)).Decode(content); err != nil {
 		return h, fmt.Errorf("read report %s: %w: %w", reportID(n), kv.ErrCorrupt, err)
 	}
 	return h, nil
+}
+
+// unpackPieces reads the content of a report.
+func unpackPieces(r kv.Reader, id reportID, parts int) (io.Reader, error) {
+	var packed []byte
+	for i := range parts {
+		b, err := r.Get(pieceKey(id, i))
+		if err != nil {
+			return nil, fmt.Errorf("read report %s: %w", id, err)
+		}
+		packed = append(packed, b[min(len(b), 1):]...)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, fmt.Errorf("read report %s: %w: %w", id, kv.ErrCorrupt, err)
+	}
+	return z, nil
 }
 
 // Listed is a received report with the name it has here.

@@ -88,7 +88,7 @@ func recordOf(env *envelope.Envelope, fate Fate) *aggregate.Record {
 			if d.Domain == "" || (d.Status == mailauth.Pass) != want || len(r.Signatures) >= signaturesMost {
 				continue
 			}
-			r.Signatures = append(r.Signatures, aggregate.Auth{Domain: d.Domain, Selector: d.Selector,
+			r.Signatures = append(r.Signatures, aggregate.Auth{Domain: d.Domain, Selector: bounded(d.Selector),
 				Result: string(d.Status)})
 		}
 	}
@@ -149,8 +149,8 @@ func (s *Reports) Result(e tlspolicy.Event) {
 	if !s.o.SendTLS || e.Domain == "" {
 		return
 	}
-	row := tlsRow{Policy: tlsrpt.PolicyText{Type: string(e.Type), Domain: e.Domain, Text: e.Policy,
-		MXHosts: e.MXPatterns}}
+	row := tlsRow{Policy: tlsrpt.PolicyText{Type: string(e.Type), Domain: e.Domain, Text: fewLines(e.Policy),
+		MXHosts: fewLines(e.MXPatterns)}}
 	if e.Result != tlspolicy.Success {
 		row.Failure = tlsrpt.Failure{Type: string(e.Result), MX: e.MX, HELO: bounded(e.ReceivingHELO),
 			Code: bounded(e.Code)}
@@ -170,6 +170,18 @@ func (s *Reports) Result(e tlspolicy.Event) {
 		at = s.o.Clock.Now()
 	}
 	s.tls.add(dayOf(at), e.Domain, nil, string(b), 1)
+}
+
+// linesMost is how many lines of a policy are told, the first ones.
+const linesMost = 15
+
+// fewLines cuts what a domain has published.
+func fewLines(lines []string) []string {
+	var few []string
+	for _, line := range lines[:min(len(lines), linesMost)] {
+		few = append(few, bounded(line))
+	}
+	return few
 }
 
 // bounded cuts what a server said of itself.

@@ -247,8 +247,11 @@ func (sum *DMARCSummary) advise() []string {
 		advice = append(advice, "Nearly all mail passes: p=quarantine is the next step, and p=reject after some weeks.")
 	case p == "quarantine":
 		advice = append(advice, "Nearly all mail passes: p=reject is the next step.")
-	default:
+	case p == "reject":
 		advice = append(advice, "All is well: forgeries are refused, and your own mail passes.")
+	default:
+		advice = append(advice, "Nearly all mail passes. The reports do not say which policy they found: see that "+
+			"the DMARC record is right, with \"tram doctor "+sum.Domain+"\".")
 	}
 	return advice
 }

@@ -201,6 +201,55 @@ func TestPostedAndLost(t *testing.T) {
 type failingRand struct{ err error }
 
 func (r *failingRand) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
 	clear(p)
-	return len(p), r.err
+	return len(p), nil
+}
+
+// TestLongNames: what a stranger chooses of a result, as the names in broken signatures or the lines of
+// a policy, takes little room in memory and on the disk.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Limits.Reports.Memory = 20 })
+	long := strings.Repeat("x", 16<<10)
+	signed := func(i int) {
+		e := mail(forger, "192.0.2.66", mailauth.PolicyReject, false)
+		for n := range 8 {
+			domain := fmt.Sprintf("%s.%d.%d.example", strings.Repeat("d", 200), i, n)
+			e.Auth.DKIM = append(e.Auth.DKIM, mailauth.DKIM{Domain: domain, Selector: long, Status: mailauth.PermError})
+		}
+		w.Observe(e, Refused)
+	}
+	for i := range 100 {
+		signed(i)
+	}
+	policy := session(forger, tlspolicy.Success)
+	policy.Policy = slices.Repeat([]string{"mx: " + long}, 500)
+	policy.MXPatterns = slices.Repeat([]string{long}, 500)
+	w.Result(policy)
+	sizes := func(l *ledger) (n, all int) {
+		for _, domains := range l.days {
+			for _, c := range domains {
+				for row := range c.rows {
+					n, all = n+1, all+len(row)
+				}
+			}
+		}
+		return n, all
+	}
+	if n, all := sizes(&w.dmarc); n == 0 || n > 10 || all > 20*resultMean {
+		t.Errorf("%d results take %d bytes", n, all)
+	}
+	if n, all := sizes(&w.tls); n != 1 || all > resultMost {
+		t.Errorf("%d sessions take %d bytes", n, all)
+	}
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	signed(1000) // there is room again
+	if n, _ := sizes(&w.dmarc); n != 1 {
+		t.Errorf("%d results after a write", n)
+	}
 }

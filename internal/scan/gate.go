@@ -18,10 +18,12 @@ var errOpen = errors.New("it failed again and again and is left alone for a whil
 type gate struct {
 	clock  clock.Clock
 	limits limits.Scan
-	slots  chan struct{}
-	told   func(open bool) // hears when it shuts and opens
+	// slots has a value for each question that is on its way.
+	slots chan struct{}
+	told  func(open bool) // hears when it shuts and opens
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// failures are counted in a row only: a filter that fails now and then is of more use than none.
 	failures int
 	until    time.Time     // shut at least until then; zero: not shut
 	probing  bool          // one question is on its way meanwhile
@@ -41,6 +43,7 @@ func (g *gate) enter(ctx context.Context) (probe bool, err error) {
 	g.mu.Lock()
 	if !g.until.IsZero() {
 		defer g.mu.Unlock()
+		// One at a time goes to see: if it still hangs, only one sender waits for it.
 		left := g.until.Sub(g.clock.Now())
 		// A clock that was set back must not keep it shut for longer than the pause.
 		if g.probing || left > 0 && left <= g.limits.Pause {
@@ -56,6 +59,8 @@ func (g *gate) enter(ctx context.Context) (probe bool, err error) {
 	}
 	shut := g.shut
 	g.mu.Unlock()
+	// A free slot goes first: of several cases that are ready, select takes any, and who needs not wait must
+	// not be told that it was too late.
 	select {
 	case g.slots <- struct{}{}:
 		return false, nil
@@ -75,16 +80,19 @@ func (g *gate) enter(ctx context.Context) (probe bool, err error) {
 type experience int
 
 const (
-	answered experience = iota
+	answered experience = iota // whatever it said of the message
 	failed
 	abandoned // it was not waited for: that says nothing of the filter
 )
 
+// leave gives the slot of a question back, with what the question came to.
 func (g *gate) leave(e experience, probe bool) {
 	<-g.slots
 	g.note(e, probe)
 }
 
+// note counts failures in a row and shuts the gate, or opens it at the first answer. A failure of a gate
+// that is shut already, as of the one that went to see, begins the pause again.
 func (g *gate) note(e experience, probe bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

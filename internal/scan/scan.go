@@ -188,12 +188,14 @@ func (s *Scanner) Scan(ctx context.Context, env *envelope.Envelope) Finding {
 	m := s.describe(ctx, env)
 	all, settle := context.WithCancelCause(ctx)
 	defer settle(nil)
+	// Each writes into a place of its own, so that what is said does not depend on who was first.
 	answers := make([]reply, len(s.filters))
 	var wait sync.WaitGroup
 	for i, f := range s.filters {
 		wait.Go(func() {
 			answers[i] = s.consult(all, f, m)
 			if answers[i].virus != "" {
+				// What the others would say changes nothing any more.
 				settle(errSettled)
 			}
 		})
@@ -225,6 +227,7 @@ func (s *Scanner) consult(ctx context.Context, f *watched, m *mail) (r reply) {
 	probe, err := f.gate.enter(ctx)
 	if err != nil {
 		if errors.Is(err, errLate) {
+			// All its slots were taken for so long: it hangs, and whoever holds them may not know that yet.
 			f.gate.note(failed, false)
 		}
 		result = "skipped"
@@ -239,7 +242,10 @@ func (s *Scanner) consult(ctx context.Context, f *watched, m *mail) (r reply) {
 		became, result = answered, o.result()
 		scanTime.WithLabelValues(f.name).Observe(s.o.Clock.Now().Sub(begun).Seconds())
 	case errors.Is(err, filter.ErrMessage):
+		// It lives. Were this its failure, five such messages would shut it off for all the others.
 		became = answered
+	// Our storage, a header that is not shown, a sender who has gone or another filter's virus: none of them
+	// says anything of this filter, good or bad.
 	case errors.As(err, &storage), errors.Is(err, filter.ErrHeader),
 		ctx.Err() != nil && !errors.Is(context.Cause(ctx), errLate):
 		became, result = abandoned, "abandoned"
@@ -280,6 +286,8 @@ func rank(r smtp.Reply) int {
 	return 0
 }
 
+// combine makes one finding of what the filters said, in the order of the configuration. Their fields and
+// signs all stand; of their replies the one with the highest rank does, and a virus before any.
 func (s *Scanner) combine(answers []reply, id string) Finding {
 	var f Finding
 	refuse := func(r smtp.Reply) {
@@ -294,10 +302,11 @@ func (s *Scanner) combine(answers []reply, id string) Finding {
 		}
 		if a.err != nil {
 			if errors.Is(a.err, errSettled) {
+				// It was not let finish. The message is refused for the virus, so nothing is missing.
 				continue
 			}
 			f.Reasons = append(f.Reasons, w.name+": no answer: "+filter.Clean(a.err.Error()))
-			if !errors.Is(a.err, errOpen) {
+			if !errors.Is(a.err, errOpen) { // that was logged when it shut, once for all messages
 				s.o.Logger.Warn("filter did not answer", "filter", w.name, "id", id, "error", a.err,
 					"mail goes on without it", w.accept)
 			}
@@ -321,6 +330,7 @@ func (s *Scanner) combine(answers []reply, id string) Finding {
 
 // describe makes what the clients need.
 func (s *Scanner) describe(ctx context.Context, env *envelope.Envelope) *mail {
+	// Envelope.Recipients are those who were taken: whom we refused, the filters need not know.
 	m := &mail{env: env}
 	m.ID, m.Hostname = env.ID, s.o.Hostname
 	m.From = strings.TrimSuffix(strings.TrimPrefix(env.From.Path(), "<"), ">")
@@ -335,6 +345,7 @@ func (s *Scanner) describe(ctx context.Context, env *envelope.Envelope) *mail {
 	skip := ownReturnPath(env)
 	m.Size = env.Body.Ref().Size - skip
 	m.Open = func() io.ReadCloser {
+		// The filters read at the same time, each at its own speed: everyone has a reader of his own.
 		r := env.Body.Open(ctx)
 		if _, err := io.CopyN(io.Discard, r, skip); err != nil {
 			return failing{r, &storageError{err}}

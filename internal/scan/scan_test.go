@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -355,6 +356,10 @@ func TestSlots(t *testing.T) {
 			}
 		})
 	}
+	// All fifty must wait, as the time of one that begins later is not over when the clock has moved.
+	for n, armed := b.clock.Armed(); n < 50; n, armed = b.clock.Armed() {
+		<-armed
+	}
 	b.late(g, 10, 30*time.Second)
 	wait.Wait()
 	if refused.Load() != 50 || most.Load() > 10 {
@@ -418,6 +423,44 @@ func TestViruses(t *testing.T) {
 	}
 }
 
+// TestSlowMessages: a clamd that answers, and takes too long for all readings of some messages, is not left
+// alone for that: else whoever sends a few of them keeps everybody's mail away.
+func TestSlowMessages(t *testing.T) {
+	t.Parallel()
+	stuck := make(chan struct{}, 1)
+	a := filtertest.Serve(t, func(c net.Conn) {
+		in := bufio.NewReader(c)
+		for _, want := range []string{"zIDSESSION\x00", "zINSTREAM\x00"} {
+			if got, err := in.ReadString(0); err != nil || got != want {
+				return
+			}
+		}
+		if _, ok := filtertest.ReadStream(in, 1<<20); !ok {
+			return
+		}
+		_, _ = io.WriteString(c, "1: stream: OK\x00")
+		if _, err := in.ReadString(0); err != nil {
+			return
+		}
+		stuck <- struct{}{}
+		_, _ = io.Copy(io.Discard, in)
+	})
+	b := newBench(t, Clamd{Address: a.Name}.Filter())
+	env := b.mail(t, letter)
+	for range 6 {
+		go func() {
+			<-stuck
+			b.clock.Advance(30 * time.Second)
+		}()
+		if f := b.Scan(t.Context(), env); f.Refuse.Code != 451 {
+			t.Errorf("%+v", f)
+		}
+	}
+	if g := b.filters[0].gate; g.failures != 0 || !g.until.IsZero() {
+		t.Errorf("%d failures", g.failures)
+	}
+}
+
 // TestFaults is O15 over a real connection: whatever clamd does, the answer is "try again".
 func TestFaults(t *testing.T) {
 	t.Parallel()
@@ -441,5 +484,29 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%+v", f)
 			}
 		})
+	}
+}
+
+// TestSentences: every sign of this room is explained in both languages, also those that carry a foreign
+// rule's name.
+func TestSentences(t *testing.T) {
+	t.Parallel()
+	names := []string{"RSPAMD_OWN_RULE", "SPAMASSASSIN_GTUBE"}
+	for _, e := range Table {
+		names = append(names, e.Name)
+	}
+	for _, name := range names {
+		en, vi := Sentence(name, "en"), Sentence(name, "vi")
+		if en == "" || vi == "" || en == vi || strings.HasSuffix(en, ".") {
+			t.Errorf("%s: %q, %q", name, en, vi)
+		}
+	}
+	if s := Sentence("RSPAMD_OWN_RULE", "vi"); !strings.Contains(s, "rspamd") || !strings.HasSuffix(s, "OWN_RULE") {
+		t.Errorf("%q", s)
+	}
+	for _, name := range []string{"", "RSPAMD_", "LISTED", "CLAMAV"} {
+		if s := Sentence(name, "en"); s != "" {
+			t.Errorf("%s: %q", name, s)
+		}
 	}
 }

@@ -21,7 +21,8 @@ type Rspamd struct {
 	Password string
 	Timeout  time.Duration
 	Accept   bool
-	Obey     bool // reject and greylist as it says
+	// Obey rejects and greylists as it says. Else its rules count with our own, and only their sum decides.
+	Obey bool
 }
 
 // Filter makes it one of a Scanner's.
@@ -35,6 +36,7 @@ func (c Rspamd) Filter() Filter {
 	}}
 }
 
+// rspamdFilter turns rspamd's answers into opinions.
 type rspamdFilter struct {
 	c      Rspamd
 	client *rspamd.Client
@@ -44,6 +46,8 @@ func (f *rspamdFilter) close() { f.client.Close() }
 
 func (f *rspamdFilter) greet(ctx context.Context) (string, error) { return f.client.Ping(ctx) }
 
+// ask takes all rules as signs. Of the actions only those are obeyed that end in a reply: "add header" and
+// "rewrite subject" say what the score says, and messages are not rewritten.
 func (f *rspamdFilter) ask(ctx context.Context, m *mail) (opinion, error) {
 	r, err := f.client.Check(ctx, &m.Message)
 	if err != nil {
@@ -82,11 +86,13 @@ func (c Spamd) Filter() Filter {
 	}}
 }
 
+// spamdFilter turns spamd's answers into opinions.
 type spamdFilter struct {
 	c      Spamd
 	client *spamd.Client
 }
 
+// close has nothing to do, as each question has a connection of its own.
 func (f *spamdFilter) close() {}
 
 func (f *spamdFilter) greet(ctx context.Context) (string, error) { return f.client.Ping(ctx) }
@@ -94,6 +100,7 @@ func (f *spamdFilter) greet(ctx context.Context) (string, error) { return f.clie
 // ask turns the answer into one sign with the score, as spamd tells no more, and one for each rule that
 // only names it: exceptions and lists may refer to it.
 func (f *spamdFilter) ask(ctx context.Context, m *mail) (opinion, error) {
+	// SpamAssassin's rules take seconds for megabytes; spamc leaves such messages out by itself.
 	if f.c.MaxSize > 0 && m.Size > f.c.MaxSize {
 		return opinion{words: "not asked: the message is too large"}, nil
 	}
@@ -103,6 +110,7 @@ func (f *spamdFilter) ask(ctx context.Context, m *mail) (opinion, error) {
 	}
 	o := opinion{words: fmt.Sprintf("%.1f of %.1f", r.Score, r.Required)}
 	const junk, most = 5, 20
+	// Operators set the threshold as they like; its share of it is what can be compared.
 	score := r.Score
 	if r.Required > 0 {
 		score = r.Score / r.Required * junk
@@ -112,18 +120,19 @@ func (f *spamdFilter) ask(ctx context.Context, m *mail) (opinion, error) {
 	o.signs = append(o.signs, sign.Sign{
 		Name: SignAssassin, Score: score, Detail: filter.Clean(strings.Join(r.Rules, ", ")),
 	})
+	// They weigh nothing, as the score above has them in it already.
 	for _, rule := range r.Rules {
-		o.signs = append(o.signs, sign.Sign{Name: filter.SignName("SPAMASSASSIN_", rule)})
+		o.signs = append(o.signs, sign.Sign{Name: filter.SignName(prefixAssassin, rule)})
 	}
 	return o, nil
 }
 
 // Milter configures a program of the milter protocol.
 type Milter struct {
-	Name    string
+	Name    string // in the log, in metrics and in the trace
 	Address string
-	Timeout time.Duration
-	Accept  bool
+	Timeout time.Duration // 0: limits.Scan.Timeout, as for the others
+	Accept  bool          // mail goes on when it does not answer
 }
 
 // Filter makes it one of a Scanner's.
@@ -138,10 +147,12 @@ func (c Milter) Filter() Filter {
 	}}
 }
 
+// milterFilter turns what a milter decided into opinions.
 type milterFilter struct{ client *milter.Client }
 
 func (f *milterFilter) close() { f.client.Close() }
 
+// greet has no name to tell: the protocol knows none.
 func (f *milterFilter) greet(ctx context.Context) (string, error) {
 	return "milter", f.client.Ping(ctx)
 }
@@ -151,6 +162,7 @@ func (f *milterFilter) ask(ctx context.Context, m *mail) (opinion, error) {
 	if err != nil {
 		return opinion{}, err
 	}
+	// A milter has no score to give: what it is not content with it refuses or has held.
 	o := opinion{refuse: r.Refuse, hold: r.Hold, fields: r.Fields, words: "passed"}
 	switch {
 	case r.Refuse.Code != 0:

@@ -34,12 +34,14 @@ func (c Clamd) Filter() Filter {
 	}}
 }
 
+// virusScanner asks clamd, and turns its answers into opinions by the policy of Clamd.
 type virusScanner struct {
 	c      Clamd
 	client *clamd.Client
 	limits limits.Content
 }
 
+// close has nothing to do: a connection to clamd lives as long as the question.
 func (v *virusScanner) close() {}
 
 func (v *virusScanner) greet(ctx context.Context) (string, error) {
@@ -56,20 +58,30 @@ func (v *virusScanner) ask(ctx context.Context, m *mail) (opinion, error) {
 	defer body.Close()
 	session := v.client.Begin(ctx)
 	defer session.End()
+	// An error is no answer for the whole message, however many readings were clean before.
 	o, readings := opinion{}, 0
 	for reading, err := range content.Readings(body, m.env.Message, content.Options{Limits: v.limits}) {
 		if errors.Is(err, content.ErrTooManyReadings) {
+			// Nobody builds such a message by mistake. To leave the rest unread would be the hole that its
+			// maker looks for.
 			v.judge(&o, clamd.Result{Kind: clamd.Unscannable, Name: err.Error()})
 			break
 		}
 		if err != nil {
 			return opinion{}, &storageError{fmt.Errorf("read message: %w", err)}
 		}
-		readings++
 		result, err := session.Scan(marked{reading.Open()})
+		if err != nil && readings > 0 && errors.Is(context.Cause(ctx), errLate) {
+			// It answers: it is this message that takes too long in all its readings. Were that a failure of
+			// clamd, a few such messages would have it left alone, and nobody's mail would get through.
+			err = fmt.Errorf("%w: %d readings took too long: %w", filter.ErrMessage, readings, err)
+		}
 		if err != nil {
 			return opinion{}, fmt.Errorf("%s: %w", filter.Clean(reading.Name), err)
 		}
+		// Whole streams one after the other: clamd takes no two at once in a session, and most messages have
+		// one reading.
+		readings++
 		if v.judge(&o, result); o.virus != "" {
 			return o, nil
 		}
@@ -91,7 +103,8 @@ func (r marked) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// judge applies the policy to what clamd said of one reading.
+// judge applies the policy to what clamd said of one reading. A virus is always refused. For the rest the
+// first refusal stands, and all of it counts: what one reading hides must not excuse another.
 func (v *virusScanner) judge(o *opinion, r clamd.Result) {
 	refusal := func(text string) smtp.Reply {
 		return smtp.NewReply(550, smtp.Enhanced{5, 7, 1}, text+" ("+r.Name+")")

@@ -14,6 +14,7 @@ import (
 	"tram/internal/admin/zone"
 	"tram/internal/config"
 	"tram/internal/directory"
+	"tram/internal/dns"
 	"tram/internal/mailauth"
 	"tram/internal/mailauth/spf"
 	"tram/internal/reports"
@@ -62,7 +63,7 @@ func publicAddrs(list func() ([]net.Addr, error)) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	for _, f := range found {
 		p, err := netip.ParsePrefix(f.String())
-		if a := p.Addr(); err == nil && a.IsGlobalUnicast() && !a.IsPrivate() {
+		if a := p.Addr(); err == nil && dns.Public(a) {
 			addrs = append(addrs, a)
 		}
 	}
@@ -75,7 +76,7 @@ func (n network) Means(context.Context) (doctor.Options, error) {
 	resolver, _ := n.s.resolver().(doctor.Resolver) // nil where there is nobody to ask
 	o := doctor.Options{
 		DNS: resolver, Dialer: n.s.dialer(), Clock: n.s.o.Clock, Full: n.s.DB.Full(),
-		Lists: c.Doctor.Lists, Probes: c.Doctor.Probes,
+		Lists: c.Doctor.Lists, Probes: c.Doctor.Probes, Local: n.s.Directory.IsLocal,
 	}
 	if n.s.o.RemotePort != 0 {
 		o.MailPort = uint16(n.s.o.RemotePort)

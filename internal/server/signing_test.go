@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -42,8 +43,9 @@ func TestImportKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rs, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
+	rs, err := rsa.GenerateKey(rand.Reader, 2048)
+	short, err2 := rsa.GenerateKey(rand.Reader, 1024)
+	if err := errors.Join(err, err2); err != nil {
 		t.Fatal(err)
 	}
 	folder := filepath.Join(c.Data, DKIMName)
@@ -63,7 +65,8 @@ func TestImportKeys(t *testing.T) {
 		return path
 	}
 	gone := []string{file("example.test", "ed202601", ed), file("example.test", "rsa202601", rs)}
-	stays := []string{file("foreign.test", "ed202601", ed), file("example.test", "broken", ed)}
+	stays := []string{file("foreign.test", "ed202601", ed), file("example.test", "broken", ed),
+		file("example.test", "short", short)}
 	if err := os.WriteFile(stays[1], []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -83,7 +84,11 @@ func networksOf(path string) (*spam.Networks, error) {
 		return nil, fmt.Errorf("read spam.networks: %w", err)
 	}
 	defer f.Close()
-	t, err := spam.ReadNetworks(f)
+	read := spam.ReadNetworks
+	if strings.EqualFold(filepath.Ext(path), ".mmdb") {
+		read = spam.ReadNetworkDatabase
+	}
+	t, err := read(f)
 	if err != nil {
 		return nil, fmt.Errorf("read spam.networks %s: %w", path, err)
 	}

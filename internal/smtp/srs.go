@@ -67,12 +67,12 @@ func (s ReturnAddresses) Make(from Address, domain string, now time.Time) Addres
 	}
 	day := srsDay(now)
 	return Address{Domain: domain, Local: strings.Join([]string{
-		"SRS0", s.hash(day, from.Domain, from.Local), day, from.Domain, from.Local}, "=")}
+		"SRS0", s.hash("SRS0", day, from.Domain, from.Local), day, from.Domain, from.Local}, "=")}
 }
 
 // again is the local part for an address that the server of another domain has made.
 func (s ReturnAddresses) again(first, rest string) string {
-	return "SRS1=" + s.hash(first, rest) + "=" + first + "=" + rest
+	return "SRS1=" + s.hash("SRS1", first, rest) + "=" + first + "=" + rest
 }
 
 // Sender returns whose return address an address of ours is. ErrReturn.
@@ -83,13 +83,13 @@ func (s ReturnAddresses) Sender(a Address, now time.Time) (Address, error) {
 	}
 	if kind == '1' {
 		parts := strings.SplitN(rest[1:], "=", 3)
-		if len(parts) != 3 || !s.matches(parts[0], parts[1], parts[2]) {
+		if len(parts) != 3 || !s.matches(parts[0], "SRS1", parts[1], parts[2]) {
 			return Address{}, ErrReturn
 		}
 		return asReturn("SRS0"+parts[2], parts[1])
 	}
 	parts := strings.SplitN(rest[1:], "=", 4)
-	if len(parts) != 4 || !s.matches(parts[0], parts[1], parts[2], parts[3]) || !s.holds(parts[1], now) {
+	if len(parts) != 4 || !s.matches(parts[0], "SRS0", parts[1], parts[2], parts[3]) || !s.holds(parts[1], now) {
 		return Address{}, ErrReturn
 	}
 	return asReturn(parts[3], parts[2])
@@ -103,7 +103,9 @@ func asReturn(local, domain string) (Address, error) {
 	return Address{Local: local, Domain: domain}, nil
 }
 
-// hash is that of the fields, in whatever case a server on the way has brought them.
+// hash is that of the fields, in whatever case a server on the way has brought them. The first names the
+// kind of address: whoever gets one of a stranger's address made (SRS1 holds whatever he writes) must not
+// have the hash of another kind with it.
 func (s ReturnAddresses) hash(fields ...string) string {
 	mac := hmac.New(sha256.New, s.Secret)
 	mac.Write([]byte(strings.ToLower(strings.Join(fields, "="))))

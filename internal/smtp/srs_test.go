@@ -58,6 +58,11 @@ func TestReturnAddressesOfOthers(t *testing.T) {
 	if back, err := srs().Sender(made, srsNow); err != nil || back != first {
 		t.Errorf("%s: back to %s %v", made, back, err)
 	}
+	// The hash of one kind of address, which holds what a stranger wrote, is none of the other kind.
+	parts := strings.SplitN(made.Local, "=", 3)
+	if joined := srs(); joined.matches(parts[1], "SRS0", parts[2]) || joined.matches(parts[1], parts[2]) {
+		t.Errorf("the hash of %s is another's too", made)
+	}
 	// A third forwarder shortens the way: it goes from us to the first one at once.
 	third := ReturnAddresses{Secret: []byte("a third secret"), Age: time.Hour}
 	long := third.Make(made, "third.test", srsNow)

@@ -8,6 +8,7 @@ import (
 	"tram/internal/deliver"
 	"tram/internal/envelope"
 	"tram/internal/smtp"
+	"tram/internal/spam/sign"
 )
 
 // slowDown decides, once in a session, whether its client is one of those that are made to wait: so
@@ -39,14 +40,14 @@ func (x *session) refuseOutside(ctx context.Context, to smtp.Address) smtp.Reply
 }
 
 // judge looks at what one of our people sends. What looks like the work of a thief of his password is
-// taken, and held for an administrator.
-func (x *session) judge(ctx context.Context, env *envelope.Envelope) smtp.Reply {
+// taken, and held for an administrator. found are the signs of the filters outside this server.
+func (x *session) judge(ctx context.Context, env *envelope.Envelope, found []sign.Sign) smtp.Reply {
 	if x.o.Judge == nil {
 		return smtp.Reply{}
 	}
 	body := env.Body.Open(ctx)
 	defer body.Close()
-	reason, err := x.o.Judge.Outgoing(ctx, env, body)
+	reason, err := x.o.Judge.Outgoing(ctx, env, body, found)
 	if err != nil {
 		x.log().Error("submission not judged", "id", env.ID, "error", err)
 		return deliver.ReplyOf(err)

@@ -19,6 +19,9 @@ type transaction struct {
 	sent   int64      // bytes of BDAT chunks so far
 	broken smtp.Reply // with a Code: what BDAT has failed with
 	until  time.Time  // the message must be here; zero before its first byte
+
+	returns []uint64 // counted for its recipients
+	taken   bool     // somebody has the message: they stay counted
 }
 
 // begun reports whether the message itself has begun: no recipients are taken any more.
@@ -152,6 +155,9 @@ func (x *session) reset() {
 	}
 	if tx.env.Body != nil {
 		tx.env.Body.Discard()
+	}
+	if !tx.taken {
+		x.returns.giveBack(tx.returns)
 	}
 }
 

@@ -81,10 +81,13 @@ func (x *session) finish(ctx context.Context) smtp.Reply {
 		if r := x.refuseSubmission(ctx, env); r.Code != 0 {
 			return r
 		}
-		if r := x.judge(ctx, env); r.Code != 0 {
+		// The filters first: what they refuse, a virus above all, is not counted among what somebody sends,
+		// and what they find is weighed with the rest.
+		found, r := x.o.Deliver.Screen(ctx, env)
+		if r.Code != 0 {
 			return r
 		}
-		return x.o.Deliver.Screen(ctx, env)
+		return x.judge(ctx, env, found)
 	}
 	return smtp.Reply{}
 }
@@ -107,6 +110,7 @@ func (x *session) submit(ctx context.Context, env *envelope.Envelope) envelope.O
 func (x *session) outcome(env *envelope.Envelope, out envelope.Outcome) {
 	if out.OK() {
 		x.accepted++
+		x.tx.taken = true
 		x.c.Good()
 		x.m.bytes.Add(float64(env.Message.Size))
 		if out.Confirm != nil && len(x.unseen) < maxUnseen {

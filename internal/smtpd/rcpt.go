@@ -51,7 +51,10 @@ func (x *session) refuseRcpt(ctx context.Context, to smtp.Address) smtp.Reply {
 	case smtp.IsReturnAddress(to.Local) && !x.tx.env.From.IsNull() && x.o.Directory.IsLocal(to.Domain):
 		return smtp.NewReply(550, smtp.Enhanced{5, 7, 1}, "Only notices of failed delivery may go to this address")
 	case x.o.Directory.IsLocal(to.Domain):
-		return x.o.Deliver.CheckRecipient(ctx, to, x.tx.size)
+		if r := x.o.Deliver.CheckRecipient(ctx, to, x.tx.size); r.Code != 0 {
+			return r
+		}
+		return x.takeReturn(to)
 	case x.account.ID == 0:
 		return smtp.NewReply(550, smtp.Enhanced{5, 7, 1}, "Relaying denied")
 	default:

@@ -146,13 +146,34 @@ func TestSenderIdentity(t *testing.T) {
 			t.Errorf("%q: %q, %v, want %s", header, got, err, want)
 		}
 	}
+	comment := "(" + strings.Repeat("x", 900) + ")\r\n\t"
+	for name, tc := range map[string]struct{ message, want string }{
+		"many recipients": {"From: alice@example.test\r\nTo: b@elsewhere.test" +
+			strings.Repeat(",\r\n\tsomebody@elsewhere.test", 3000) + "\r\n\r\n", "250"},
+		"a long header of something attached": {"From: alice@example.test\r\nContent-Type: message/rfc822\r\n\r\n" +
+			strings.Repeat("X: y\r\n", 2000) + "\r\ntext\r\n", "250"},
+		"a header that was cut": {"From: alice@example.test\r\n" +
+			strings.Repeat("X: "+strings.Repeat("y", 900)+"\r\n", 300) + "From: bob@example.test\r\n\r\n", "550 5.6.0"},
+		"more fields than are read": {"From: alice@example.test\r\n" +
+			strings.Repeat("X: y\r\n", 1000) + "From: bob@example.test\r\n\r\n", "550 5.6.0"},
+		"a longer author than is read": {"From: alice@example.test\r\n\t" + strings.Repeat(comment, 75) +
+			", bob@example.test\r\n\r\n", "550 5.6.0"},
+	} {
+		c.cmd("MAIL FROM:<alice@example.test>", "250")
+		c.cmd("RCPT TO:<someone@elsewhere.test>", "250")
+		c.cmd("DATA", "354")
+		c.send(tc.message + ".\r\n")
+		if got, err := c.reply(); err != nil || !strings.HasPrefix(got, tc.want) {
+			t.Errorf("%s: %q, %v, want %s", name, got, err, tc.want)
+		}
+	}
 	// A receipt has a null reverse-path (RFC 8098 §3), and still says who wrote it.
 	c.cmd("MAIL FROM:<>", "250")
 	c.cmd("RCPT TO:<someone@elsewhere.test>", "250")
 	c.cmd("DATA", "354")
 	c.cmd("From: bob@example.test\r\n\r\n.", "550 5.7.1")
 	sent, texts := h.queue.all()
-	if len(sent) != 4 {
+	if len(sent) != 6 {
 		t.Fatalf("%d messages were queued", len(sent))
 	}
 	for i, env := range sent {

@@ -69,12 +69,13 @@ type Options struct {
 	Measure bool
 }
 
-// Server speaks SMTP on connections it is given: its Handle and Refuse go into conn.Options. It
-// keeps nothing between sessions.
+// Server speaks SMTP on connections it is given: its Handle and Refuse go into conn.Options. All it
+// keeps between sessions is how many notices came back today.
 type Server struct {
-	o     Options
-	m     meters
-	offer string // of EHLO
+	o       Options
+	m       meters
+	offer   string // of EHLO
+	returns *returns
 }
 
 // meters are the counters of the hot path, looked up once.
@@ -93,7 +94,7 @@ func New(o Options) *Server {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	mode := string(o.Mode)
-	s := &Server{o: o, m: meters{
+	s := &Server{o: o, returns: newReturns(), m: meters{
 		accepted:    messages.WithLabelValues(mode, "accepted"),
 		deferred:    messages.WithLabelValues(mode, "deferred"),
 		refused:     messages.WithLabelValues(mode, "refused"),

@@ -171,9 +171,9 @@ func (j *Judge) Concluded(ev *Evidence, to Person, d Decision, done Verdict) {
 	}
 	switch {
 	case score >= sureJunk:
-		j.experience(ev.names, to, 0, verdictWeight)
+		j.experience(ev.names, to, change{bad: verdictWeight})
 	case score <= sureGood:
-		j.experience(ev.names, to, verdictWeight, 0)
+		j.experience(ev.names, to, change{unopposed: verdictWeight})
 	}
 }
 
@@ -184,7 +184,7 @@ const (
 )
 
 // experience adds to the repute of names with a person, his domain and the server.
-func (j *Judge) experience(all []name, to Person, good, bad float64) {
+func (j *Judge) experience(all []name, to Person, c change) {
 	for _, scope := range to.scopes() {
 		list := all
 		if scope != Server {
@@ -194,6 +194,6 @@ func (j *Judge) experience(all []name, to Person, good, bad float64) {
 		for i, n := range list {
 			keys[i] = nameKey(scope, n)
 		}
-		j.remember(keys, good, bad)
+		j.remember(keys, c)
 	}
 }

@@ -99,7 +99,7 @@ func author(m *message.Message) string {
 }
 
 // whoSent lists who a message says it is from, and whether that is proved: the author by DMARC or by
-// SPF or DKIM in alignment, the reverse-path by SPF or by a signature of its domain.
+// SPF or DKIM in alignment, the reverse-path by SPF. An SPF pass that very many could have proves neither.
 func (ev *Evidence) whoSent() []party {
 	var out []party
 	if ev.author != "" {
@@ -107,7 +107,7 @@ func (ev *Evidence) whoSent() []party {
 	}
 	if !ev.from.IsNull() {
 		if a := strings.ToLower(ev.from.String()); a != ev.author {
-			out = append(out, party{a, ev.auth.Sender(ev.from.Domain)})
+			out = append(out, party{a, ev.auth.Sender(a)})
 		}
 	}
 	return out
@@ -118,9 +118,8 @@ func (ev *Evidence) authorProved() bool {
 	if ev.auth == nil || ev.author == "" {
 		return false
 	}
-	domain := ev.author[strings.LastIndexByte(ev.author, '@')+1:]
-	d := ev.auth.DMARC
-	return ev.auth.Passed() || d.SPF || d.DKIM || ev.auth.Sender(domain)
+	d := &ev.auth.DMARC
+	return ev.auth.Passed() || d.DKIM || d.SPF && !ev.auth.OnlyWide() || ev.auth.Sender(ev.author)
 }
 
 // textOf is what the classifier reads.
@@ -241,7 +240,9 @@ func (ev *Evidence) authentication() []sign.Sign {
 	}
 	switch d := a.DMARC; {
 	case d.Status == mailauth.Pass:
-		add(signDMARCPass, -0.5, d.Domain)
+		if a.Passed() {
+			add(signDMARCPass, -0.5, d.Domain)
+		}
 	case d.Status == mailauth.Fail && d.ARC:
 		add(signARC, 0, d.Domain)
 	case d.Status == mailauth.Fail && d.Policy == mailauth.PolicyReject:
@@ -253,8 +254,9 @@ func (ev *Evidence) authentication() []sign.Sign {
 	}
 	switch a.SPF.Status {
 	case mailauth.Pass:
-		if bits := a.SPF.Range; bits.IsValid() && tooWide(bits) {
-			add(signSPFWide, 1, fmt.Sprintf("%s allows %s", a.SPF.Domain, bits))
+		// Large providers allow networks of this size and sign all they send: that is not held against them.
+		if a.OnlyWide() {
+			add(signSPFWide, 1, fmt.Sprintf("%s allows %s", a.SPF.Domain, a.SPF.Range))
 		}
 	case mailauth.Fail:
 		add(signSPFFail, 2, a.SPF.Domain)
@@ -279,11 +281,6 @@ func (ev *Evidence) authentication() []sign.Sign {
 		add(signNoAuth, 1, ev.from.Domain)
 	}
 	return out
-}
-
-// tooWide reports whether a network is so large that to be in it proves nothing.
-func tooWide(p netip.Prefix) bool {
-	return p.Addr().Is4() && p.Bits() < 12 || p.Addr().Is6() && p.Bits() < 24
 }
 
 // domains are those that lists of domains are asked about: of the sender, the author and the links.

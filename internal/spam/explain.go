@@ -80,11 +80,16 @@ type Reason struct {
 	Detail   string  `json:"detail,omitempty"`
 }
 
-// Explain says in a sentence each why a score is what it is, what weighs most first.
-func Explain(signs []sign.Sign, language string) []Reason {
+// Explain says in a sentence each why a score is what it is, what weighs most first. outside has the
+// sentences for signs that are not of this room; nil: nobody has any.
+func Explain(signs []sign.Sign, language string, outside func(name, language string) string) []Reason {
 	var out []Reason
 	for _, s := range signs {
-		out = append(out, Reason{s.Name, s.Score, Sentence(s.Name, language), s.Detail})
+		sentence := Sentence(s.Name, language)
+		if sentence == "" && outside != nil {
+			sentence = outside(s.Name, language)
+		}
+		out = append(out, Reason{s.Name, s.Score, sentence, s.Detail})
 	}
 	slices.SortStableFunc(out, func(a, b Reason) int {
 		return cmp.Compare(max(b.Score, -b.Score), max(a.Score, -a.Score))

@@ -71,7 +71,7 @@ func (j *Judge) Learn(ctx context.Context, to Person, l Lesson, id string, junk 
 			return fmt.Errorf("learn words: %w", err)
 		}
 	}
-	j.experience(l.names, to, good, bad)
+	j.experience(l.names, to, change{good: good, bad: bad})
 	learnedMessages.WithLabelValues(kind).Inc()
 	return nil
 }
@@ -87,13 +87,13 @@ func (j *Judge) Unlearn(ctx context.Context, to Person, l Lesson, id string, jun
 	if junk {
 		good, bad = 0, -1
 	}
-	j.experience(l.names, to, good, bad)
+	j.experience(l.names, to, change{good: good, bad: bad})
 	learnedMessages.WithLabelValues("undone").Inc()
 	return nil
 }
 
 // Disliked is a weak sign against a message's source: it was thrown away unread.
-func (j *Judge) Disliked(to Person, l Lesson) { j.experience(own(l.names), to, 0, 0.2) }
+func (j *Judge) Disliked(to Person, l Lesson) { j.experience(own(l.names), to, change{bad: 0.2}) }
 
 // Learned is what was made of one email. Its row: version:1, Filed, Taught.
 type Learned struct {

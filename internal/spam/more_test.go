@@ -192,7 +192,7 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%q reads %+v", bad, back)
 		}
 	}
-	en, vi := Explain(back.Signs, English), Explain(back.Signs, Vietnamese)
+	en, vi := Explain(back.Signs, English, nil), Explain(back.Signs, Vietnamese, nil)
 	if !strings.Contains(en[0].Sentence, "public list") || !strings.Contains(vi[0].Sentence, "danh sách công khai") {
 		t.Errorf("%+v %+v", en[0], vi[0])
 	}
@@ -286,7 +286,7 @@ func TestSuddenChange(t *testing.T) {
 		for i := range n - 1 {
 			s.Env.Recipients = append(s.Env.Recipients, envelope.Recipient{Address: address(t, fmt.Sprintf("x%d@away.test", i))})
 		}
-		why, err := r.Outgoing(ctx, s.Env, s.Body)
+		why, err := r.Outgoing(ctx, s.Env, s.Body, nil)
 		must(t, err)
 		return why
 	}
@@ -307,6 +307,22 @@ func TestSuddenChange(t *testing.T) {
 	}
 	if known, err := r.writesTo(ctx, 1, &Evidence{author: "x3@away.test"}); err != nil || !known {
 		t.Errorf("correspondents are not known: %v", err)
+	}
+}
+
+// TestOutgoingFound: what the filters outside found weighs with what is found here.
+func TestOutgoingFound(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, func(o *Options) { o.Config.Outgoing = 8 })
+	for score, held := range map[float64]bool{2: false, 30: true} {
+		s := r.source(letter{from: "p1@house.test"})
+		s.Env.Origin, s.Env.Account = envelope.Submission, 1
+		found := []sign.Sign{{Name: "RSPAMD_OWN", Score: score}}
+		why, err := r.Outgoing(context.Background(), s.Env, s.Body, found)
+		must(t, err)
+		if held != strings.Contains(why, "RSPAMD_OWN") || !held && why != "" {
+			t.Errorf("score %v: %q", score, why)
+		}
 	}
 }
 

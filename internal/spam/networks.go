@@ -10,12 +10,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/oschwald/maxminddb-golang/v2"
 )
 
 // Networks tells whose network an address is in, from a table that the operator gives: lines of
-// prefix, number of the autonomous system and its name, with tabs between them.
+// prefix, number of the autonomous system and its name, with tabs between them, or a database in MaxMind's
+// format.
 type Networks struct {
 	four, six []networkRow
+	db        *maxminddb.Reader // instead of rows
 }
 
 type networkRow struct {
@@ -91,6 +95,9 @@ func (t *Networks) Find(a netip.Addr) (system uint32, name string, ok bool) {
 		return 0, "", false
 	}
 	a = a.Unmap()
+	if t.db != nil {
+		return t.findInDatabase(a)
+	}
 	rows := t.four
 	if a.Is6() {
 		rows = t.six

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 
@@ -76,9 +77,11 @@ func (h *habit) turn(day uint32) {
 	h.day, h.today = day, 0
 }
 
-// Outgoing judges what an account of ours sends, and returns why it is to be held, "" if it is not. It
-// also learns whom the account writes to.
-func (j *Judge) Outgoing(ctx context.Context, env *envelope.Envelope, body io.ReaderAt) (string, error) {
+// Outgoing judges what an account of ours sends, and returns why it is to be held, "" if it is not. found
+// are the signs of the filters outside this server. It also learns whom the account writes to.
+func (j *Judge) Outgoing(
+	ctx context.Context, env *envelope.Envelope, body io.ReaderAt, found []sign.Sign,
+) (string, error) {
 	if env.Account == 0 {
 		return "", nil
 	}
@@ -91,7 +94,7 @@ func (j *Judge) Outgoing(ctx context.Context, env *envelope.Envelope, body io.Re
 	}
 	if j.o.Config.Outgoing > 0 {
 		rep := content.Examine(ctx, body, env.Message, j.contentOptions(ctx))
-		signs := append(rep.Signs, j.words(ctx, textOf(env.Message, rep), 0)...)
+		signs := slices.Concat(found, rep.Signs, j.words(ctx, textOf(env.Message, rep), 0))
 		if score := sign.Total(signs); score >= j.o.Config.Outgoing {
 			var why []string
 			for _, s := range signs {

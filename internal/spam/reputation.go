@@ -75,6 +75,25 @@ func (r record) aged(now uint32, half time.Duration) record {
 	return r
 }
 
+// change is what is to be added to a record. Negative amounts take back.
+type change struct {
+	good, bad float64
+	// unopposed is good that nobody has said: mail that looked right and met no complaint.
+	unopposed float64
+}
+
+// unopposedMost is how much good of a name mail can make that nobody complained of. Only people make
+// more of it: else whoever sends thousands of harmless messages to people who never look could buy
+// himself a good name for the one that is not harmless.
+const unopposedMost = 3
+
+// with is the record after a change.
+func (r record) with(c change) record {
+	r.good, r.bad = max(r.good+c.good, 0), max(r.bad+c.bad, 0)
+	r.good += max(min(c.unopposed, unopposedMost-r.good), 0)
+	return r
+}
+
 // doubt is how much experience of a name is half believed.
 const doubt = 5
 
@@ -101,7 +120,7 @@ func nameKey(scope Scope, n name) string {
 // names is the memory of what is not yet written, and of what was read a moment ago.
 type names struct {
 	mu      sync.Mutex
-	pending map[string]record // at is not used
+	pending map[string]change
 	cache   map[string]cachedRecord
 }
 
@@ -159,20 +178,18 @@ func (j *Judge) lookUp(ctx context.Context, keys []string) ([]record, error) {
 		s.cache[keys[i]] = cachedRecord{out[i], now}
 	}
 	for i, k := range keys {
-		out[i] = out[i].aged(hours(now), j.o.Limits.HalfLife)
-		p := s.pending[k]
-		out[i].good, out[i].bad = out[i].good+p.good, out[i].bad+p.bad
+		out[i] = out[i].aged(hours(now), j.o.Limits.HalfLife).with(s.pending[k])
 	}
 	return out, nil
 }
 
-// remember adds to what is known of names. Negative amounts take back.
-func (j *Judge) remember(keys []string, good, bad float64) {
+// remember adds to what is known of names.
+func (j *Judge) remember(keys []string, c change) {
 	s := &j.names
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pending == nil {
-		s.pending = map[string]record{}
+		s.pending = map[string]change{}
 	}
 	for _, k := range keys {
 		p, ok := s.pending[k]
@@ -180,7 +197,7 @@ func (j *Judge) remember(keys []string, good, bad float64) {
 			factsLost.WithLabelValues("reputation").Inc()
 			continue
 		}
-		p.good, p.bad = p.good+good, p.bad+bad
+		p.good, p.bad, p.unopposed = p.good+c.good, p.bad+c.bad, p.unopposed+c.unopposed
 		s.pending[k] = p
 	}
 }
@@ -227,7 +244,7 @@ func (j *Judge) flushNames(ctx context.Context) error {
 	return nil
 }
 
-func addRecord(tx kv.Txn, key string, add record, now uint32, half time.Duration) error {
+func addRecord(tx kv.Txn, key string, add change, now uint32, half time.Duration) error {
 	var r record
 	b, err := tx.Get([]byte(key))
 	switch {
@@ -238,9 +255,7 @@ func addRecord(tx kv.Txn, key string, add record, now uint32, half time.Duration
 	case !errors.Is(err, kv.ErrNotFound):
 		return err
 	}
-	r = r.aged(now, half)
-	r.good, r.bad = max(r.good+add.good, 0), max(r.bad+add.bad, 0)
-	return tx.Set([]byte(key), r.encode())
+	return tx.Set([]byte(key), r.aged(now, half).with(add).encode())
 }
 
 // sweepNames forgets names that nobody has heard of for long, and those that have faded to nothing;

@@ -107,8 +107,8 @@ const (
 	Vietnamese = "vi"
 )
 
-// Sentence says what a sign means, "" for a name that nobody knows. Names of scanners' own rules are
-// such.
+// Sentence says what a sign means, "" for a name that this room does not know. Those of the filters
+// outside this server are such.
 func Sentence(id, language string) string {
 	n := 0
 	if language == Vietnamese {

@@ -49,6 +49,7 @@ func newRoom(t testing.TB, edit func(*Options)) *room {
 type letter struct {
 	from, author, subject, body, client, extra string
 	dmarc, spf                                 mailauth.Status
+	network                                    string // that SPF passed from
 	dkim                                       []mailauth.DKIM
 	to                                         []string
 }
@@ -75,6 +76,11 @@ func (r *room) source(l letter) Source {
 			DMARC: mailauth.DMARC{Status: l.dmarc, Domain: address(r.t, l.author).Domain,
 				SPF: l.dmarc == mailauth.Pass},
 		},
+	}
+	env.Auth.From = l.author
+	env.Auth.FromDomain = env.Auth.DMARC.Domain
+	if l.network != "" {
+		env.Auth.SPF.Range = netip.MustParsePrefix(l.network)
 	}
 	for _, to := range l.to {
 		env.Recipients = append(env.Recipients, envelope.Recipient{Address: address(r.t, to)})
@@ -167,6 +173,13 @@ func TestLists(t *testing.T) {
 	t.Parallel()
 	proved := letter{from: "bob@mail.away.test", dmarc: mailauth.Pass, spf: mailauth.Pass}
 	forged := letter{from: "bob@mail.away.test", dmarc: mailauth.Fail}
+	// Half of the Internet has this pass.
+	wide := letter{from: "bob@mail.away.test", dmarc: mailauth.Pass, spf: mailauth.Pass, network: "128.0.0.0/1"}
+	noPolicy := wide
+	noPolicy.dmarc = mailauth.None
+	// Another customer of a provider has brought a message that he wrote himself.
+	replayed := letter{from: "bob@big.test", author: "mallory@big.test", dmarc: mailauth.Pass,
+		dkim: []mailauth.DKIM{{Status: mailauth.Pass, Domain: "big.test"}}}
 	for _, tc := range []struct {
 		name   string
 		rules  map[Scope][]string
@@ -188,6 +201,9 @@ func TestLists(t *testing.T) {
 			proved, Accept, signAllowed},
 		{"domain before server", map[Scope][]string{"house.test": {"deny away.test"}, "": {"allow away.test"}},
 			proved, Reject, signDenied},
+		{"allow, wide SPF", map[Scope][]string{"#1": {"allow away.test"}}, wide, Reject, signUnproved},
+		{"allow, wide SPF and no policy", map[Scope][]string{"#1": {"allow away.test"}}, noPolicy, Reject, signUnproved},
+		{"allow, replayed", map[Scope][]string{"#1": {"allow bob@big.test"}}, replayed, Reject, signUnproved},
 		{"deny needs no proof", map[Scope][]string{"#1": {"deny away.test"}}, forged, Reject, signDenied},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -203,6 +219,42 @@ func TestLists(t *testing.T) {
 				t.Errorf("%s %v, want %s with %s", d.Verdict, d.Signs, tc.want, tc.sign)
 			}
 		})
+	}
+}
+
+// TestWidePass is M8: an SPF pass that very many could have costs a point, saves nobody from coming again
+// and adds to no repute that must be earned. With a signature beside it, as large providers send, it is as
+// good as any other.
+func TestWidePass(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, nil)
+	narrow := letter{from: "bob@away.test", dmarc: mailauth.Pass, spf: mailauth.Pass, network: "192.0.2.0/24"}
+	wide := narrow
+	wide.network = "64.0.0.0/14"
+	signed := wide
+	signed.dkim = []mailauth.DKIM{{Status: mailauth.Pass, Domain: "away.test"}}
+	unknown := wide
+	unknown.dmarc = mailauth.None
+	for _, c := range []struct {
+		name   string
+		letter letter
+		aligns bool
+		wide   bool
+	}{{"narrow", narrow, false, false}, {"wide", wide, false, true},
+		{"wide without a policy", unknown, false, true}, {"wide and signed", signed, true, false}} {
+		s := r.source(c.letter)
+		s.Env.Auth.DMARC.DKIM = c.aligns
+		s.Signs = []sign.Sign{{Name: "TEST", Score: 3}}
+		ev := r.Examine(context.Background(), s)
+		if has(ev.Signs, signSPFWide) != c.wide || has(ev.Signs, signDMARCPass) == c.wide {
+			t.Errorf("%s: %v", c.name, ev.Signs)
+		}
+		if d := r.decide(ev, 1); d.Doubtful != c.wide {
+			t.Errorf("%s: doubtful %t", c.name, d.Doubtful)
+		}
+		if slices.Contains(ev.names, name{nameDomain, "away.test"}) == c.wide {
+			t.Errorf("%s: names %v", c.name, ev.names)
+		}
 	}
 }
 
@@ -314,7 +366,7 @@ func TestReputation(t *testing.T) {
 	proved := letter{from: "bob@away.test", dmarc: mailauth.Pass, spf: mailauth.Pass}
 	forged := letter{from: "bob@away.test", dmarc: mailauth.Fail, client: "198.51.100.9"}
 	for range 20 {
-		r.experience(r.examine(forged).names, person(1), 0, 1)
+		r.experience(r.examine(forged).names, person(1), change{bad: 1})
 	}
 	if ev := r.examine(proved); has(ev.Signs, signBadName) {
 		t.Errorf("a forger ruined a name: %v", ev.Signs)
@@ -349,6 +401,43 @@ func TestReputation(t *testing.T) {
 	must(t, r.Maintain(ctx))
 	if n, err := r.sweep(ctx, nameSub, func(_, _ []byte) bool { return false }); n != 0 || err != nil {
 		t.Errorf("%d rows are left, %v", n, err)
+	}
+}
+
+// TestBoughtName: thousands of harmless messages that nobody looks at do not buy a good name; what people
+// say of it does count in full.
+func TestBoughtName(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, nil)
+	ctx := context.Background()
+	l := letter{from: "shop@away.test", dmarc: mailauth.Pass, spf: mailauth.Pass}
+	good := func() float64 {
+		t.Helper()
+		records, err := r.lookUp(ctx, []string{nameKey(Server, name{nameSender, "shop@away.test"})})
+		must(t, err)
+		return records[0].good
+	}
+	pleasant := sign.Sign{Name: "PLEASANT", Score: -1}
+	for i := range 1000 {
+		ev := r.examine(l, pleasant)
+		d := r.decide(ev, 1)
+		if d.Verdict != Accept {
+			t.Fatalf("message %d: %+v", i, d)
+		}
+		r.Concluded(ev, person(1), d, Accept)
+		if i%100 == 0 {
+			must(t, r.Flush(ctx))
+		}
+	}
+	must(t, r.Flush(ctx))
+	if g := good(); g < unopposedMost-0.1 || g > unopposedMost {
+		t.Errorf("a thousand messages nobody read are worth %g, want %d", g, unopposedMost)
+	}
+	for range 10 {
+		r.experience(r.examine(l).names, person(1), change{good: 1})
+	}
+	if g := good(); g < 10 {
+		t.Errorf("ten people's word is worth %g", g)
 	}
 }
 

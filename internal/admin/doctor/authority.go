@@ -40,6 +40,7 @@ type answer struct {
 	odd    []string
 	alias  string // the name is an alias for this one
 	signed bool   // DNSSEC vouches for what the resolver sees
+	unsure error  // why it is not known whether it does
 	err    error  // dns.ErrNoDomain, dns.ErrNoRecord or why nobody could be asked
 }
 
@@ -54,10 +55,13 @@ func (x *exam) ask(ctx context.Context, name, qtype string) answer {
 	if x.DNS == nil {
 		return answer{err: errNoResolver}
 	}
-	cached, _ := x.DNS.Lookup(ctx, name, qtype)
+	cached, unsure := x.DNS.Lookup(ctx, name, qtype)
+	if errors.Is(unsure, dns.ErrNoDomain) || errors.Is(unsure, dns.ErrNoRecord) {
+		unsure = nil
+	}
 	for range 8 { // RFC 1034 §3.6.2: aliases should not be chained
 		a := x.askOnce(ctx, name, qtype)
-		a.signed = cached.Authentic
+		a.signed, a.unsure = cached.Authentic, unsure
 		if a.alias == "" || strings.EqualFold(qtype, "CNAME") {
 			return a
 		}

@@ -79,6 +79,8 @@ type Options struct {
 	Lists  []string // DNS block lists that are asked about the server's addresses
 	Probes []string // domains whose exchangers are tried, to see whether port 25 leads outwards
 	Door   string   // "host:port" of the server's own port 25; "": it has none
+	// Local reports whether a domain is one whose mail is taken; nil: not known.
+	Local func(domain string) bool
 	// SPF evaluates a domain's record for an address.
 	SPF func(ctx context.Context, addr netip.Addr, helo, domain string) mailauth.SPF
 	// Policy reads a domain's MTA-STS policy as senders do, and returns the problem with it.
@@ -89,6 +91,10 @@ type Options struct {
 
 // perCheck bounds one check, all of its questions together.
 const perCheck = 20 * time.Second
+
+// whole bounds an examination: what has not had its turn by then is "unknown". Many domains whose name
+// servers are dead would else take an hour.
+const whole = 3 * time.Minute
 
 // atOnce bounds the checks that run beside each other.
 const atOnce = 8
@@ -132,6 +138,8 @@ func Run(ctx context.Context, o Options) []Line {
 			})
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, whole)
+	defer cancel()
 	results := make([][]Line, len(checks))
 	var g errgroup.Group
 	g.SetLimit(atOnce)

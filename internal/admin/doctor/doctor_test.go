@@ -138,111 +138,173 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
-// TestIllnesses makes one thing wrong at a time: its line says so, and what to do.
-func TestIllnesses(t *testing.T) {
-	t.Parallel()
-	type world struct {
-		*doctor.Options
-		dns *dns.Fake
-	}
-	replace := func(name, record string) func(world) {
-		return func(w world) {
-			w.dns.Remove(name)
-			if record != "" {
-				w.dns.Add(name + " 300 IN " + record)
-			}
+// patient is a server with its DNS.
+type patient struct {
+	*doctor.Options
+	dns *dns.Fake
+}
+
+// illness is one thing that is wrong.
+type illness struct {
+	name   string
+	change func(patient)
+	check  string
+	level  doctor.Level
+	says   string // in its text or advice
+}
+
+// replace puts a record in the place of all that a name has.
+func replace(name, record string) func(patient) {
+	return func(w patient) {
+		w.dns.Remove(name)
+		if record != "" {
+			w.dns.Add(name + " 300 IN " + record)
 		}
 	}
-	for _, c := range []struct {
-		name   string
-		change func(world)
-		check  string
-		level  doctor.Level
-		says   string // in its text or advice
-	}{
+}
+
+// TestHostIllnesses makes one thing wrong with the machine at a time: its line says so, and what to do.
+func TestHostIllnesses(t *testing.T) {
+	t.Parallel()
+	diagnose(t, []illness{
 		{"no A", replace("mail.example.com.", ""), "host", doctor.Error, "publish mail.example.com. A 198.51.100.7"},
-		{"another machine", func(w world) { w.dns.Add("mail.example.com. 300 IN A 203.0.113.9") }, "host", doctor.Error,
+		{"another machine", func(w patient) { w.dns.Add("mail.example.com. 300 IN A 203.0.113.9") }, "host", doctor.Error,
 			"203.0.113.9"},
-		{"behind a router", func(w world) { w.Server.Addrs = nil }, "host", doctor.Unknown, "router"},
+		{"behind a router", func(w patient) { w.Server.Addrs = nil }, "host", doctor.Unknown, "router"},
 		{"no reverse name", replace("7.100.51.198.in-addr.arpa.", ""), "ptr", doctor.Error, "mail.example.com"},
 		{"reverse name of nobody", replace("7.100.51.198.in-addr.arpa.", "PTR x.isp.example."), "ptr", doctor.Error,
 			"does not lead back"},
-		{"reverse name of the provider", func(w world) {
+		{"reverse name of the provider", func(w patient) {
 			replace("7.100.51.198.in-addr.arpa.", "PTR x.isp.example.")(w)
 			w.dns.Add("x.isp.example. 300 IN A 198.51.100.7")
 		}, "ptr", doctor.Warning, "x.isp.example"},
-		{"port 25 is closed", func(w world) { w.Dialer = peers{} }, "port 25", doctor.Error, "smarthost"},
-		{"listed", func(w world) { w.dns.Add("7.100.51.198.list.example. 300 IN A 127.0.0.2") }, "block list",
+		{"port 25 is closed", func(w patient) { w.Dialer = peers{} }, "port 25", doctor.Error, "smarthost"},
+		{"listed", func(w patient) { w.dns.Add("7.100.51.198.list.example. 300 IN A 127.0.0.2") }, "block list",
 			doctor.Error, "list.example"},
-		{"list is silent", func(w world) { w.dns.Fail("7.100.51.198.list.example", dns.ErrTemporary) }, "block list",
+		{"list does not answer such as us", func(w patient) {
+			w.dns.Add("7.100.51.198.list.example. 300 IN A 127.255.255.254")
+		}, "block list", doctor.Unknown, "resolvers"},
+		{"resolver that makes answers up", func(w patient) {
+			w.dns.Add("7.100.51.198.list.example. 300 IN A 203.0.113.80")
+		}, "block list", doctor.Unknown, "resolvers"},
+		{"reverse name cannot be followed", func(w patient) {
+			replace("7.100.51.198.in-addr.arpa.", "PTR x.isp.example.")(w)
+			w.dns.Fail("x.isp.example", dns.ErrTemporary)
+		}, "ptr", doctor.Unknown, "run this again"},
+		{"own port is busy", func(w patient) {
+			w.Dialer = peers{"mail.example.com:25": func(string) string { return "421 4.3.2 Too busy" }}
+		}, "relay", doctor.Unknown, "it greets with 421 4.3.2 Too busy"},
+		{"any name is taken here", func(w patient) {
+			w.Dialer = peers{"mail.example.com:25": open}
+			w.Local = func(domain string) bool { return domain == "mail.example.com" }
+		}, "relay", doctor.OK, "strangers cannot"},
+		{"list is silent", func(w patient) { w.dns.Fail("7.100.51.198.list.example", dns.ErrTemporary) }, "block list",
 			doctor.Unknown, "resolvers"},
-		{"open relay", func(w world) { w.Dialer = peers{"mail.example.com:25": open} }, "relay", doctor.Error, "must not"},
-		{"own port is closed", func(w world) { w.Dialer = peers{} }, "relay", doctor.Unknown, "see that the server runs"},
-		{"expired", func(w world) { w.Certificates[0].NotAfter = now.Add(-time.Hour) }, "certificate", doctor.Error,
+		{"open relay", func(w patient) { w.Dialer = peers{"mail.example.com:25": open} }, "relay", doctor.Error, "must not"},
+		{"own port is closed", func(w patient) { w.Dialer = peers{} }, "relay", doctor.Unknown, "see that the server runs"},
+		{"expired", func(w patient) { w.Certificates[0].NotAfter = now.Add(-time.Hour) }, "certificate", doctor.Error,
 			"expired on 2026-11-22"},
-		{"expires", func(w world) { w.Certificates[0].NotAfter = now.Add(24 * time.Hour) }, "certificate",
+		{"expires", func(w patient) { w.Certificates[0].NotAfter = now.Add(24 * time.Hour) }, "certificate",
 			doctor.Warning, "2026-11-23"},
-		{"other name", func(w world) { w.Certificates[0].Names = []string{"example.com"} }, "certificate", doctor.Error,
+		{"other name", func(w patient) { w.Certificates[0].Names = []string{"example.com"} }, "certificate", doctor.Error,
 			"no certificate"},
-		{"self-made", func(w world) { w.Certificates[0].SelfMade = true }, "certificate", doctor.Warning, "acme"},
-		{"clock is off", func(w world) {
+		{"self-made", func(w patient) { w.Certificates[0].SelfMade = true }, "certificate", doctor.Warning, "acme"},
+		{"clock is off", func(w patient) {
 			w.Time = func(context.Context) (time.Duration, error) { return -time.Hour, nil }
 		}, "clock", doctor.Error, "NTP"},
-		{"disk is nearly full", func(w world) { w.Free = 3 << 29 }, "disk", doctor.Warning, "1.5 GiB"},
-		{"disk is full", func(w world) { w.Full = errors.New("reserve is touched") }, "disk", doctor.Error, "make room"},
-		{"no MX", func(w world) { w.dns.Remove("example.com."); again(w.dns) }, "mx", doctor.Error, "10 mail.example.com."},
-		{"MX elsewhere", func(w world) {
+		{"disk is nearly full", func(w patient) { w.Free = 3 << 29 }, "disk", doctor.Warning, "1.5 GiB"},
+		{"disk is full", func(w patient) { w.Full = errors.New("reserve is touched") }, "disk", doctor.Error, "make room"},
+	})
+}
+
+// TestRecordIllnesses does the same with the records.
+func TestRecordIllnesses(t *testing.T) {
+	t.Parallel()
+	diagnose(t, []illness{
+		{"no MX", func(w patient) { w.dns.Remove("example.com."); again(w.dns) }, "mx", doctor.Error, "10 mail.example.com."},
+		{"MX elsewhere", func(w patient) {
 			replace("example.com.", "MX 5 mx.other.example.")(w)
 			again(w.dns)
 		}, "mx", doctor.Error, "mx.other.example"},
-		{"second MX", func(w world) { w.dns.Add("example.com. 300 IN MX 20 mx.other.example.") }, "mx", doctor.Warning,
+		{"second MX", func(w patient) { w.dns.Add("example.com. 300 IN MX 20 mx.other.example.") }, "mx", doctor.Warning,
 			"others take"},
-		{"two SPF records", func(w world) { w.dns.Add(`example.com. 300 IN TXT "v=spf1 -all"`) }, "spf", doctor.Error,
+		{"two SPF records", func(w patient) { w.dns.Add(`example.com. 300 IN TXT "v=spf1 -all"`) }, "spf", doctor.Error,
 			"two SPF records"},
-		{"SPF without us", func(w world) {
+		{"SPF without us", func(w patient) {
 			w.SPF = func(context.Context, netip.Addr, string, string) mailauth.SPF {
 				return mailauth.SPF{Status: mailauth.SoftFail}
 			}
 		}, "spf", doctor.Error, "may not send"},
+		{"SPF for everybody", replace("mail.example.com.", `TXT "v=spf1 a +ALL"`), "spf", doctor.Error, "everybody"},
 		{"no key", replace("ed1._domainkey.example.com.", ""), "dkim", doctor.Error, "v=DKIM1"},
 		{"another key", replace("ed1._domainkey.example.com.", `TXT "v=DKIM1; k=ed25519; p=AAAB"`), "dkim", doctor.Error,
 			"another key"},
-		{"no key that is needed now", func(w world) {
+		{"no key that is needed now", func(w patient) {
 			w.Domains[0].Keys = append(w.Domains[0].Keys, zone.Key{Selector: "ed2", Record: "v=DKIM1; p=B", Idle: true})
 		}, "dkim", doctor.Warning, "ed2._domainkey"},
 		{"no DMARC", replace("_dmarc.example.com.", ""), "dmarc", doctor.Error, "v=DMARC1"},
 		{"DMARC that only looks", replace("_dmarc.example.com.", `TXT "v=DMARC1; p=none; rua=mailto:x@example.com"`),
 			"dmarc", doctor.Warning, "tram dmarc"},
 		{"old policy", replace("_mta-sts.example.com.", `TXT "v=STSv1; id=0;"`), "mta-sts", doctor.Error, "id=1"},
-		{"policy cannot be read", func(w world) {
+		{"policy cannot be read", func(w patient) {
 			w.Policy = func(context.Context, string) error { return errors.New("404") }
 		}, "mta-sts", doctor.Error, "https://mta-sts.example.com"},
 		{"policy host", replace("mta-sts.example.com.", ""), "mta-sts", doctor.Error, "CNAME mail.example.com."},
+		{"DMARC in small letters", replace("_dmarc.example.com.", `TXT "v=dmarc1; p=reject; rua=mailto:x@example.com"`),
+			"dmarc", doctor.Error, "v=DMARC1"},
+		{"policy host cannot be asked", func(w patient) {
+			w.dns.Remove("mta-sts.example.com.")
+			w.DNS = deaf{w.dns, "mta-sts.example.com.", "A"}
+		}, "mta-sts", doctor.Unknown, "run this again"},
+		{"two TLS records", func(w patient) {
+			w.dns.Add(`_smtp._tls.example.com. 300 IN TXT "v=TLSRPTv1; rua=mailto:x@example.com"`)
+		}, "tls-rpt", doctor.Warning, "counts as none"},
 		{"no TLS reports", replace("_smtp._tls.example.com.", ""), "tls-rpt", doctor.Warning, "v=TLSRPTv1"},
 		{"TLSA of another key", replace("_25._tcp.mail.example.com.", "TLSA "+next), "tlsa", doctor.Error, "refuse"},
-		{"next key", func(w world) { w.Server.TLSA = append(w.Server.TLSA, next) }, "tlsa", doctor.Warning, "next key"},
-		{"TLSA without DNSSEC", func(w world) { w.dns.SetAuthentic("example.com", false) }, "tlsa", doctor.Warning,
+		{"next key alone", func(w patient) {
+			replace("_25._tcp.mail.example.com.", "TLSA "+next)(w)
+			w.Server.TLSA = append(w.Server.TLSA, next)
+		}, "tlsa", doctor.Error, "refuse"},
+		{"DNSSEC is not known", func(w patient) {
+			w.dns.Remove("_25._tcp.mail.example.com.")
+			w.DNS = mute{w.dns}
+		}, "tlsa", doctor.Unknown, "whether the zone is signed"},
+		{"next key", func(w patient) { w.Server.TLSA = append(w.Server.TLSA, next) }, "tlsa", doctor.Warning, "next key"},
+		{"TLSA without DNSSEC", func(w patient) { w.dns.SetAuthentic("example.com", false) }, "tlsa", doctor.Warning,
 			"DNSSEC"},
 		{"no SRV", replace("_imaps._tcp.example.com.", ""), "srv", doctor.Warning, "993"},
-		{"autoconfig by address", func(w world) {
+		{"autoconfig by address", func(w patient) {
 			replace("autoconfig.example.com.", "A 198.51.100.7")(w)
 			w.Lists = nil
 		}, "autoconfig", doctor.OK, "leads to this server"},
 		{"autodiscover elsewhere", replace("autodiscover.example.com.", "CNAME outlook.example."), "autodiscover",
 			doctor.Warning, "outlook.example"},
-		{"CAA of another", func(w world) {
+		{"CAA of another", func(w patient) {
 			w.dns.Remove("mail.example.com.")
 			w.dns.Add("mail.example.com. 300 IN A 198.51.100.7")
 			w.dns.Add(`mail.example.com. 300 IN CAA 0 issue "other.example"`)
 		}, "caa", doctor.Error, "letsencrypt.org"},
-		{"zone is down", func(w world) { w.dns.Fail("_dmarc.example.com", dns.ErrTemporary) }, "dmarc", doctor.Unknown,
+		{"CAA of another above", func(w patient) {
+			w.dns.Remove("mail.example.com.")
+			w.dns.Add("mail.example.com. 300 IN A 198.51.100.7")
+			w.dns.Add(`example.com. 300 IN CAA 0 issue "other.example"`)
+		}, "caa", doctor.Error, "letsencrypt.org"},
+		{"CAA of ours among others", func(w patient) {
+			w.dns.Add(`mail.example.com. 300 IN CAA 0 issue "other.example"`)
+		}, "caa", doctor.OK, "named beside it"},
+		{"zone is down", func(w patient) { w.dns.Fail("_dmarc.example.com", dns.ErrTemporary) }, "dmarc", doctor.Unknown,
 			"run this again"},
-		{"one server lags", func(w world) { w.DNS = lagging{w.dns} }, "dkim", doctor.Warning, "ns2.example.net"},
-	} {
+		{"one server lags", func(w patient) { w.DNS = lagging{w.dns} }, "dkim", doctor.Warning, "ns2.example.net"},
+	})
+}
+
+func diagnose(t *testing.T, all []illness) {
+	t.Helper()
+	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o, f := healthy(t)
-			c.change(world{&o, f})
+			c.change(patient{&o, f})
 			lines := doctor.Run(t.Context(), o)
 			if !slices.ContainsFunc(lines, func(l doctor.Line) bool {
 				return l.Check == c.check && l.Level == c.level && strings.Contains(l.Text+" "+l.Do, c.says)
@@ -271,6 +333,29 @@ func (l lagging) Ask(ctx context.Context, s netip.AddrPort, name, qtype string) 
 		return dns.Direct{Authoritative: true}, dns.ErrNoRecord
 	}
 	return l.Fake.Ask(ctx, s, name, qtype)
+}
+
+// deaf does not answer for one name and type when a server is asked.
+type deaf struct {
+	*dns.Fake
+	name, qtype string
+}
+
+func (d deaf) Ask(ctx context.Context, s netip.AddrPort, name, qtype string) (dns.Direct, error) {
+	if name == d.name && qtype == d.qtype {
+		return dns.Direct{}, dns.ErrTemporary
+	}
+	return d.Fake.Ask(ctx, s, name, qtype)
+}
+
+// mute has a resolver that does not answer for TLSA records.
+type mute struct{ *dns.Fake }
+
+func (m mute) Lookup(ctx context.Context, name, qtype string) (dns.Answer, error) {
+	if qtype == "TLSA" {
+		return dns.Answer{}, dns.ErrTemporary
+	}
+	return m.Fake.Lookup(ctx, name, qtype)
 }
 
 // TestNobodyToAsk: a machine without a network gets unknown lines, never good ones.

@@ -66,12 +66,17 @@ func (x *exam) reverse(ctx context.Context) []Line {
 	for _, addr := range x.Server.Addrs {
 		l := Line{Check: "ptr", About: addr.String()}
 		do := "have whoever gave you the address set its reverse name to " + x.Server.Hostname
-		switch found, err := x.reverseNames(ctx, addr); {
+		found, err := x.reverseNames(ctx, addr)
+		back := false
+		if err == nil {
+			back, err = x.leadsBack(ctx, found, addr)
+		}
+		switch {
 		case errors.Is(err, dns.ErrNoDomain) || errors.Is(err, dns.ErrNoRecord):
 			l.say(Error, "the address has no reverse name: many servers refuse its mail", do)
 		case err != nil:
 			l.say(Unknown, fmt.Sprintf("could not be asked: %v", err), "run this again")
-		case !x.leadsBack(ctx, found, addr):
+		case !back:
 			l.say(Error, "its reverse name "+found[0]+" does not lead back to it: many servers refuse its mail", do)
 		case !slices.ContainsFunc(found, func(n string) bool { return strings.EqualFold(n, x.Server.Hostname) }):
 			l.say(Warning, "its reverse name is "+found[0]+", and the server greets as "+x.Server.Hostname, do)
@@ -94,13 +99,19 @@ func (x *exam) reverseNames(ctx context.Context, addr netip.Addr) ([]string, err
 	return names, err
 }
 
-func (x *exam) leadsBack(ctx context.Context, names []string, addr netip.Addr) bool {
+// leadsBack reports whether one of the names leads to the address; the error is why that is not known.
+func (x *exam) leadsBack(ctx context.Context, names []string, addr netip.Addr) (bool, error) {
+	var unsure error
 	for _, n := range names[:min(len(names), maxServers)] {
-		if addrs, _, err := x.DNS.Addrs(ctx, n); err == nil && slices.Contains(addrs, addr) {
-			return true
+		addrs, _, err := x.DNS.Addrs(ctx, n)
+		switch {
+		case err == nil && slices.Contains(addrs, addr):
+			return true, nil
+		case err != nil && !errors.Is(err, dns.ErrNoDomain) && !errors.Is(err, dns.ErrNoRecord):
+			unsure = err
 		}
 	}
-	return false
+	return false, unsure
 }
 
 // outwards sees whether port 25 leads to the world: many networks close it.
@@ -163,10 +174,10 @@ func (x *exam) blocked(ctx context.Context) []Line {
 		l := Line{Check: "block list", About: addr.String()}
 		var on, silent []string
 		for _, list := range x.Lists {
-			switch _, _, err := x.DNS.Addrs(ctx, dns.ListName(addr, list)); {
-			case err == nil:
+			switch found, _, err := x.DNS.Addrs(ctx, dns.ListName(addr, list)); {
+			case slices.ContainsFunc(found, listing):
 				on = append(on, list)
-			case !errors.Is(err, dns.ErrNoDomain) && !errors.Is(err, dns.ErrNoRecord):
+			case err == nil, !errors.Is(err, dns.ErrNoDomain) && !errors.Is(err, dns.ErrNoRecord):
 				silent = append(silent, list)
 			}
 		}
@@ -183,6 +194,17 @@ func (x *exam) blocked(ctx context.Context) []Line {
 	}
 	return lines
 }
+
+// What a block list answers about an address that is on it, RFC 5782 §2.1; and what big ones answer to
+// who may not ask them, such as a public resolver, about any address.
+var (
+	listings = netip.MustParsePrefix("127.0.0.0/8")
+	refusals = netip.MustParsePrefix("127.255.255.0/24")
+)
+
+// listing reports whether an answer says that the address is on the list. Any other is no list's: that of
+// a resolver, for instance, which has an answer for every name.
+func listing(answer netip.Addr) bool { return listings.Contains(answer) && !refusals.Contains(answer) }
 
 // certificates sees whether every name has one that others accept, and for how long.
 func (x *exam) certificates(context.Context) []Line {
@@ -201,7 +223,8 @@ func (x *exam) certificates(context.Context) []Line {
 		case best == nil:
 			l.say(Error, "no certificate has this name", "see \"certificates\" in the configuration and the log")
 		case best.Error != "" && best.NotAfter.IsZero():
-			l.say(Error, "no certificate could be had: "+best.Error, "see that port 80 or 443 is reachable from outside")
+			l.say(Error, "no certificate could be had: "+best.Error,
+				"see that port 80 or 443 is reachable from outside")
 		case !best.NotAfter.After(now):
 			l.say(Error, "the certificate has expired on "+day(best.NotAfter), "see the log for why no new one came")
 		case best.SelfMade:
@@ -237,9 +260,11 @@ func (x *exam) clock(ctx context.Context) []Line {
 	off, err := x.Time(ctx)
 	switch off = off.Round(100 * time.Millisecond); {
 	case err != nil:
-		l.say(Unknown, fmt.Sprintf("no other clock could be asked: %v", err), "see that the machine keeps its clock right (NTP)")
+		l.say(Unknown, fmt.Sprintf("no other clock could be asked: %v", err),
+			"see that the machine keeps its clock right (NTP)")
 	case off.Abs() > 5*time.Minute:
-		l.say(Error, fmt.Sprintf("the clock is off by %v: signatures look expired or not yet valid", off), "set it, by NTP")
+		l.say(Error, fmt.Sprintf("the clock is off by %v: signatures look expired or not yet valid", off),
+			"set it, by NTP")
 	case off.Abs() > 5*time.Second:
 		l.say(Warning, fmt.Sprintf("the clock is off by %v", off), "set it, by NTP")
 	default:

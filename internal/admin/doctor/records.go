@@ -84,11 +84,27 @@ func (x *exam) judgeMX(_ context.Context, l *Line, _ zone.Domain, a answer, want
 	}
 }
 
-// texts joins the strings of TXT records.
-func texts(records []string, prefix string) []string {
+// texts joins the strings of TXT records, and returns those of a version. It is compared to the letter, as
+// receivers do: to them "v=dmarc1" is no DMARC record.
+func texts(records []string, version string) []string {
 	var all []string
 	for _, r := range records {
-		if t := unquote(r); strings.HasPrefix(strings.ToLower(t), prefix) {
+		t := unquote(r)
+		first, _, _ := strings.Cut(t, ";")
+		name, value, _ := strings.Cut(first, "=")
+		if strings.TrimSpace(name) == "v" && strings.TrimSpace(value) == version {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// spfTexts are those that are SPF records, RFC 7208 §4.5.
+func spfTexts(records []string) []string {
+	var all []string
+	for _, r := range records {
+		t := unquote(r)
+		if version, _, _ := strings.Cut(t, " "); strings.EqualFold(version, "v=spf1") {
 			all = append(all, t)
 		}
 	}
@@ -119,7 +135,7 @@ func unquote(data string) string {
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
 func (x *exam) judgeSPF(ctx context.Context, l *Line, _ zone.Domain, a answer, want []zone.Record) {
-	found := texts(a.records, "v=spf1")
+	found := spfTexts(a.records)
 	switch {
 	case len(found) == 0:
 		level := Error
@@ -151,7 +167,9 @@ func (x *exam) judgeSPF(ctx context.Context, l *Line, _ zone.Domain, a answer, w
 			return
 		}
 	}
-	if strings.Contains(found[0], "+all") || strings.HasSuffix(found[0], " all") {
+	if slices.ContainsFunc(strings.Fields(strings.ToLower(found[0])), func(term string) bool {
+		return term == "+all" || term == "all"
+	}) {
 		l.say(Error, "lets everybody send mail in your name: "+found[0], "end it with -all")
 		return
 	}
@@ -194,7 +212,7 @@ func (x *exam) judgeDKIM(_ context.Context, l *Line, _ zone.Domain, a answer, wa
 }
 
 func (x *exam) judgeDMARC(_ context.Context, l *Line, _ zone.Domain, a answer, want []zone.Record) {
-	found := texts(a.records, "v=dmarc1")
+	found := texts(a.records, "DMARC1")
 	switch {
 	case len(found) == 0:
 		l.say(Error, "nothing says what to do with forged mail; big receivers want it said", publish(want))
@@ -212,7 +230,7 @@ func (x *exam) judgeDMARC(_ context.Context, l *Line, _ zone.Domain, a answer, w
 }
 
 func (x *exam) judgeSTS(ctx context.Context, l *Line, d zone.Domain, a answer, want []zone.Record) {
-	found := texts(a.records, "v=stsv1")
+	found := texts(a.records, "STSv1")
 	switch {
 	case len(found) == 0:
 		l.say(Warning, "senders are not told that TLS is a must", publish(want))
@@ -248,15 +266,24 @@ func (x *exam) judgeAlias(ctx context.Context, l *Line, d zone.Domain, a answer,
 			return
 		}
 	}
+	var unsure error
 	for _, addr := range x.Server.Addrs {
 		kind := "AAAA"
 		if addr.Is4() {
 			kind = "A"
 		}
-		if got := x.ask(ctx, want[0].Name, kind); slices.Contains(got.records, addr.String()) {
+		got := x.ask(ctx, want[0].Name, kind)
+		if slices.Contains(got.records, addr.String()) {
 			l.say(OK, "leads to this server", "")
 			return
 		}
+		if got.err != nil && !got.none() {
+			unsure = got.err
+		}
+	}
+	if unsure != nil {
+		l.say(Unknown, fmt.Sprintf("could not be asked: %v", unsure), "run this again")
+		return
 	}
 	if len(a.records) > 0 {
 		lack = "leads elsewhere: " + strings.Join(a.records, ", ")
@@ -265,11 +292,14 @@ func (x *exam) judgeAlias(ctx context.Context, l *Line, d zone.Domain, a answer,
 }
 
 func (x *exam) judgeTLSRPT(_ context.Context, l *Line, _ zone.Domain, a answer, want []zone.Record) {
-	if len(texts(a.records, "v=tlsrptv1")) == 0 {
+	switch found := texts(a.records, "TLSRPTv1"); {
+	case len(found) == 0:
 		l.say(Warning, "nobody is told when senders cannot use TLS", publish(want))
-		return
+	case len(found) > 1:
+		l.say(Warning, "there are two TLS-RPT records, which counts as none (RFC 8460 §3)", "keep one of them")
+	default:
+		l.say(OK, "senders tell when TLS fails", "")
 	}
-	l.say(OK, "senders tell when TLS fails", "")
 }
 
 func (x *exam) judgeTLSA(_ context.Context, l *Line, _ zone.Domain, a answer, want []zone.Record) {
@@ -279,18 +309,22 @@ func (x *exam) judgeTLSA(_ context.Context, l *Line, _ zone.Domain, a answer, wa
 			fits++
 		}
 	}
+	now := slices.ContainsFunc(a.records, func(r string) bool { return strings.EqualFold(r, want[0].Data) })
 	switch {
+	case a.unsure != nil:
+		l.say(Unknown, fmt.Sprintf("it could not be asked whether the zone is signed: %v", a.unsure),
+			"see that the machine's name server answers, and that the zone's DNSSEC is valid")
 	case len(a.records) == 0 && !a.signed:
 		l.say(OK, "none, and the zone is not signed with DNSSEC: senders use MTA-STS instead", "")
 	case len(a.records) == 0:
 		l.say(Warning, "the zone is signed, and the server's key could be told in it", publish(want))
-	case fits == 0:
+	case !a.signed:
+		l.say(Warning, "published in a zone without DNSSEC: nobody looks at it", "sign the zone")
+	case !now:
 		l.say(Error, "none is of the server's key: senders who check refuse to deliver", publish(want))
 	case fits < len(want):
 		l.say(Warning, "the next key is not published: when it comes into use, senders will refuse to deliver",
 			publish(want))
-	case !a.signed:
-		l.say(Warning, "published in a zone without DNSSEC: nobody looks at it", "sign the zone")
 	default:
 		l.say(OK, "senders can check the server's key", "")
 	}
@@ -319,20 +353,36 @@ func place(data string) (port, host string) {
 	return "", ""
 }
 
-func (x *exam) judgeCAA(_ context.Context, l *Line, _ zone.Domain, a answer, want []zone.Record) {
-	issuers := 0
-	for _, r := range a.records {
-		f := strings.SplitN(r, " ", 3)
-		if len(f) != 3 || f[1] != "issue" {
-			continue
+func (x *exam) judgeCAA(ctx context.Context, l *Line, _ zone.Domain, a answer, want []zone.Record) {
+	// Without records of its own a name has those of the nearest one above it, RFC 8659 §3.
+	for name := strings.TrimSuffix(want[0].Name, "."); len(a.records) == 0; {
+		_, parent, ok := strings.Cut(name, ".")
+		if !ok || !strings.Contains(parent, ".") {
+			break
 		}
-		issuers++
-		if name, _, _ := strings.Cut(unquote(f[2]), ";"); strings.TrimSpace(name) == x.Server.Issuer {
-			l.say(OK, "the server's certification authority may issue, others may not", "")
+		if name, a = parent, x.ask(ctx, parent, "CAA"); a.err != nil && !a.none() {
+			l.say(Unknown, fmt.Sprintf("could not be asked: %v", a.err), "run this again")
 			return
 		}
 	}
-	if issuers > 0 {
+	issuers, ours := 0, false
+	for _, r := range a.records {
+		f := strings.SplitN(r, " ", 3)
+		if len(f) != 3 || !strings.EqualFold(f[1], "issue") {
+			continue
+		}
+		issuers++
+		name, _, _ := strings.Cut(unquote(f[2]), ";")
+		ours = ours || strings.EqualFold(strings.TrimSpace(name), x.Server.Issuer)
+	}
+	switch {
+	case ours && issuers == 1:
+		l.say(OK, "the server's certification authority may issue, others may not", "")
+		return
+	case ours:
+		l.say(OK, "the server's certification authority may issue, and those that are named beside it", "")
+		return
+	case issuers > 0:
 		l.say(Error, "the server's certification authority may not issue certificates: the next one will not come",
 			publish(want))
 		return

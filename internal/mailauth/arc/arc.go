@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"iter"
 	"time"
 
 	"tram/internal/limits"
@@ -41,7 +42,7 @@ type Options struct {
 // Verifier checks the chain of one message.
 type Verifier struct {
 	o      Options
-	header *dkim.Header
+	header []byte
 	bodies *dkim.Bodies
 	shared bool
 
@@ -61,11 +62,11 @@ type set struct {
 // NewVerifier begins with the header block as it was received, without the blank line. It is kept by
 // reference until Finish.
 func NewVerifier(header []byte, o Options) *Verifier {
-	v := &Verifier{o: o, header: dkim.NewHeader(header), bodies: o.Bodies, shared: o.Bodies != nil}
+	v := &Verifier{o: o, header: header, bodies: o.Bodies, shared: o.Bodies != nil}
 	if v.bodies == nil {
 		v.bodies = dkim.NewBodies()
 	}
-	sets, err := collect(v.header, o.Limits)
+	sets, err := collect(message.Header(header), o.Limits)
 	v.sets = sets
 	if len(sets) > 0 && err == nil {
 		err = inOrder(sets)
@@ -82,7 +83,7 @@ func NewVerifier(header []byte, o Options) *Verifier {
 }
 
 // collect finds the sets, RFC 8617 §5.2 steps 1 and 3. It returns those it could read beside an error.
-func collect(h *dkim.Header, l limits.MailAuth) ([]set, error) {
+func collect(header iter.Seq[message.Field], l limits.MailAuth) ([]set, error) {
 	var sets []set
 	at := func(n int) *set {
 		for len(sets) < n {
@@ -91,7 +92,7 @@ func collect(h *dkim.Header, l limits.MailAuth) ([]set, error) {
 		return &sets[n-1]
 	}
 	fields := 0
-	for _, f := range h.Fields {
+	for f := range header {
 		if !f.Is(ResultsName) && !f.Is(MessageName) && !f.Is(SealName) {
 			continue
 		}
@@ -216,7 +217,10 @@ func (v *Verifier) Finish(ctx context.Context, r dkim.TXTResolver) mailauth.ARC 
 		res.Status, res.Reason = mailauth.Fail, err.Error()
 		return *res
 	}
-	for i := len(v.sets) - 1; i >= 0 && v.o.Trusted != nil && v.o.Trusted(v.sets[i].seal.Domain); i-- {
+	if v.o.Trusted == nil || !v.sets[len(v.sets)-1].message.Covers("From") {
+		return *res // anybody can have put another author above what the sealer vouches for
+	}
+	for i := len(v.sets) - 1; i >= 0 && v.o.Trusted(v.sets[i].seal.Domain); i-- {
 		res.Trusted, res.Authority = true, i+1
 	}
 	return *res
@@ -242,7 +246,7 @@ func (v *Verifier) check(ctx context.Context, r dkim.TXTResolver) error {
 		asked = append(asked, s.seal)
 	}
 	keys := dkim.LookUp(ctx, r, v.o.Limits, asked)
-	if err := keys.Check(last, v.header, nil, v.o.Now); err != nil {
+	if err := keys.Check(last, dkim.NewHeader(v.header), nil, v.o.Now); err != nil {
 		return fmt.Errorf("message signature: %w", err)
 	}
 	sealed := sha256.New()

@@ -176,6 +176,36 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestUncovered: a trusted seal over a message signature that leaves the author out is true, and nobody is
+// believed for it, for anybody can have written him. Nothing is sealed whose author is not there.
+func TestUncovered(t *testing.T) {
+	t.Parallel()
+	hop := newHops(t, "a.example")[0]
+	b := dkim.NewBodies()
+	sum := b.Add(true, -1)
+	_, _ = b.Write([]byte(body))
+	b.Close()
+	o := SealOptions{Now: now, Limits: limits.Default().MailAuth, ID: "mx.a.example", Results: "dmarc=pass",
+		Chain: mailauth.None}
+	for covered, names := range map[bool][]string{true: {"subject", "From"}, false: {"subject", "to"}} {
+		o.Headers = names
+		set, err := Seal([]byte(header), sum.Sum(), hop.key, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := validate(t, hop.r, set+header, body, "a.example")
+		if got.Status != mailauth.Pass || got.Trusted != covered || (got.Authority != 0) != covered {
+			t.Errorf("h=%v: %+v", names, got)
+		}
+	}
+	o.Headers = nil
+	for _, h := range []string{"", "Subject: x\r\n", header + strings.Repeat("Cc: x\r\n", 1000)} {
+		if set, err := Seal([]byte(h), sum.Sum(), hop.key, o); err == nil {
+			t.Errorf("%.40q is sealed: %.40q", h, set)
+		}
+	}
+}
+
 // TestResults collects what RFC 8617 §4.1.1 wants to be one field.
 func TestResults(t *testing.T) {
 	t.Parallel()

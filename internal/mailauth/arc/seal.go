@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ type SealOptions struct {
 // 8617 §4.1.2). Results and the chain itself must not be covered.
 var signed = []string{
 	"from", "to", "cc", "subject", "date", "message-id", "reply-to", "in-reply-to", "references",
-	"mime-version", "content-type",
+	"mime-version", "content-type", "content-transfer-encoding",
 }
 
 // Seal makes the three fields of a new set, with their line ends, which belong on top of the header.
@@ -44,7 +45,11 @@ var signed = []string{
 // failed already, is as long as can be, or was not checked.
 func Seal(header, bodyHash []byte, k dkim.Key, o SealOptions) (string, error) {
 	h := dkim.NewHeader(header)
-	sets, err := collect(h, o.Limits)
+	if h.Count("from") == 0 {
+		// Such as a header that was too long to be kept: who gets the message would find more in it.
+		return "", errors.New("seal message: it has no From field")
+	}
+	sets, err := collect(slices.Values(h.Fields), o.Limits)
 	highest := len(sets)
 	switch {
 	case highest > 0 && sets[highest-1].chain == string(mailauth.Fail), highest >= o.Limits.ARCSets:
@@ -89,6 +94,9 @@ func Seal(header, bodyHash []byte, k dkim.Key, o SealOptions) (string, error) {
 	return seal + ams + results, nil
 }
 
+// maxNames is how many fields a message signature names: a set must not be larger than the message.
+const maxNames = 500
+
 // sealer makes the two signatures of a set. Their tags are in the order of their names.
 type sealer struct {
 	h                        *dkim.Header
@@ -109,6 +117,9 @@ func (s *sealer) message(bodyHash []byte) (string, error) {
 		for range s.h.Count("dkim-signature") {
 			names = append(names, "dkim-signature")
 		}
+	}
+	if len(names) > maxNames {
+		return "", errors.New("the header has too many fields")
 	}
 	if len(bodyHash) == 0 {
 		return "", errors.New("the body was not hashed")

@@ -81,6 +81,7 @@ func TestClaims(t *testing.T) {
 		"mx .example.test; spf=pass", `"mx.exam""ple.test"; spf=pass`, "(mx.example.test; spf=pass",
 		`"mx.example.test; spf=pass`, "(\\) mx.example.test; spf=pass", "mx.example.test\x00; spf=pass",
 		"mx.example.test\r\n 99; none", "mx.ｅxample.test; spf=pass",
+		"=?utf-8?q?mx.example.test?=; spf=pass", "=?us-ascii?b?bXguZXhhbXBsZS50ZXN0OyBzcGY9cGFzcw==?=",
 	} {
 		if !Claims([]byte(s), id) {
 			t.Errorf("%q is missed", s)

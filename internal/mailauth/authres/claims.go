@@ -3,6 +3,7 @@ package authres
 import (
 	"strings"
 
+	"tram/internal/message"
 	"tram/internal/smtp"
 )
 
@@ -11,6 +12,15 @@ import (
 // has our name in it is no loss.
 func Claims(value []byte, id string) bool {
 	text := string(value)
+	if strings.Contains(text, "=?") { // some decode first and read then
+		if decoded := message.DecodeHeader(text); decoded != text && claims(decoded, id) {
+			return true
+		}
+	}
+	return claims(text, id)
+}
+
+func claims(text, id string) bool {
 	f, err := Parse(text)
 	if same(f.ID, id) {
 		return true

@@ -137,7 +137,7 @@ func (r *reader) author() (smtp.Address, error) {
 	if err != nil {
 		return smtp.Address{}, err
 	}
-	if angle && (strayAddress(phrase, a.Domain) || slices.Contains(phrase, ",") && encoded(phrase)) {
+	if angle && (strayAddress(phrase, a.Domain) || slices.Contains(phrase, ",") && listed(phrase)) {
 		return smtp.Address{}, ErrManyAddress
 	}
 	return a, nil
@@ -166,15 +166,18 @@ func strayAddress(phrase []string, domain string) bool {
 	return false
 }
 
-// encoded reports whether a word is an encoded one: before a comma it can be a whole address to who
-// decodes first and reads then.
-func encoded(phrase []string) bool {
-	return slices.ContainsFunc(phrase, func(w string) bool { return strings.Contains(w, "=?") })
+// listed reports whether a word is an address, or an encoded one: beside a comma it is one of several
+// authors, and an encoded word can be a whole address to who decodes first and reads then.
+func listed(phrase []string) bool {
+	return slices.ContainsFunc(phrase, func(w string) bool {
+		return strings.Contains(w, "@") || strings.Contains(w, "=?")
+	})
 }
 
-// skip passes white space and comments.
+// skip passes white space and comments. One that holds an address in angle brackets is not passed over:
+// programs that know no comments show that one.
 func (r *reader) skip() error {
-	depth := 0
+	depth, start := 0, r.at
 	for r.at < len(r.s) {
 		switch c := r.s[r.at]; {
 		case c == '(':
@@ -187,7 +190,7 @@ func (r *reader) skip() error {
 		case c < ' ', c == 0x7f:
 			return ErrAddress
 		default:
-			return nil
+			return hidesAddress(r.s[start:r.at])
 		}
 		r.at++
 	}
@@ -195,6 +198,13 @@ func (r *reader) skip() error {
 		return ErrAddress
 	}
 	r.at = len(r.s)
+	return hidesAddress(r.s[start:])
+}
+
+func hidesAddress(comments string) error {
+	if strings.Contains(comments, "<") && strings.Contains(comments, "@") {
+		return ErrManyAddress
+	}
 	return nil
 }
 
@@ -252,7 +262,7 @@ func address(s string) (smtp.Address, error) {
 			return smtp.Address{}, ErrAddress
 		}
 		local = inner
-	} else if strings.ContainsAny(local, " \t\"(),:;<>[\\]") || strings.HasPrefix(local, "=?") {
+	} else if strings.ContainsAny(local, " \t\"(),:;<>[\\]") || strings.Contains(local, "=?") {
 		return smtp.Address{}, ErrAddress
 	}
 	if !utf8.ValidString(s) || strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) >= 0 {

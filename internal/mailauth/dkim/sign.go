@@ -57,7 +57,7 @@ type SignOptions struct {
 // RFC 6376 §5.4.1 says which matter; §8.15 why the number is signed.
 var oversigned = []string{
 	"from", "to", "cc", "subject", "date", "message-id", "reply-to", "in-reply-to", "references",
-	"mime-version", "content-type",
+	"mime-version", "content-type", "content-transfer-encoding",
 }
 
 // listFields are treated so when they are there; a list that the message is sent to adds its own

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -146,11 +147,18 @@ func (s *Signature) readBody() error {
 	return nil
 }
 
+// maxNames is how many fields h= may name. No message that is delivered has so many, and what is kept of
+// one name while the body comes in is a multiple of the two octets that it costs its sender.
+const maxNames = 2000
+
 // readHeaders reads h=.
 func (s *Signature) readHeaders() error {
 	h, ok := s.Tags.compact("h")
 	if !ok {
 		return errors.New("h= is missing")
+	}
+	if bytes.Count(h, []byte(":")) >= maxNames {
+		return errors.New("h= names too many fields")
 	}
 	if len(h) > 0 {
 		s.Headers = strings.Split(string(h), ":")
@@ -160,12 +168,15 @@ func (s *Signature) readHeaders() error {
 
 // namesFrom wants the author's field in h=: without it a signature says nothing of what people see.
 func (s *Signature) namesFrom() error {
-	for _, name := range s.Headers {
-		if strings.EqualFold(name, "From") {
-			return nil
-		}
+	if !s.Covers("From") {
+		return errors.New("h= does not name From")
 	}
-	return errors.New("h= does not name From")
+	return nil
+}
+
+// Covers reports whether h= names a field.
+func (s *Signature) Covers(name string) bool {
+	return slices.ContainsFunc(s.Headers, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
 // readTimes reads t= and x=.

@@ -16,7 +16,7 @@ import (
 // Verifier checks the signatures of one message.
 type Verifier struct {
 	o      Options
-	header *Header
+	header []byte
 	bodies *Bodies
 	shared bool
 
@@ -27,12 +27,14 @@ type Verifier struct {
 // NewVerifier begins with the header block as it was received, without the blank line. It is kept by
 // reference until Finish.
 func NewVerifier(header []byte, o Options) *Verifier {
-	v := &Verifier{o: o, header: NewHeader(header), bodies: o.Bodies, shared: o.Bodies != nil}
+	v := &Verifier{o: o, header: header, bodies: o.Bodies, shared: o.Bodies != nil}
 	if v.bodies == nil {
 		v.bodies = NewBodies()
 	}
 	left := 0
-	for _, f := range v.header.Fields {
+	// The fields are not laid out before the end: while the body comes in, which may take as long as the
+	// sender likes, a message holds its header once and no more.
+	for f := range message.Header(header) {
 		if !f.Is(FieldName) {
 			continue
 		}
@@ -124,12 +126,16 @@ func (v *Verifier) Finish(ctx context.Context, r TXTResolver) []mailauth.DKIM {
 	}
 	keys := LookUp(ctx, r, v.o.Limits, asked)
 	var buf []byte
+	var header *Header
 	for i, s := range asked {
 		if s == nil {
 			continue
 		}
+		if header == nil {
+			header = NewHeader(v.header)
+		}
 		res := &v.results[i]
-		buf = s.hashed(buf[:0], v.header)
+		buf = s.hashed(buf[:0], header)
 		sum := sha256.Sum256(buf)
 		got := keys.judge(s, sum[:])
 		res.Status, res.KeyBits, res.Testing, res.Strict = got.status, got.bits, got.testing, got.strict

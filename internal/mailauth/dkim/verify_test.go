@@ -430,3 +430,17 @@ func TestSelection(t *testing.T) {
 		}
 	}
 }
+
+// TestNames bounds what is kept of a signature while the body comes in: a name in h= costs its sender two
+// octets.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]string{1999: "", 20000: "h= names too many fields"} {
+		f := ReadField("DKIM-Signature: v=1; a=rsa-sha256; d=x.test; s=s; bh=AAAA; b=AAAA; h=From" +
+			strings.Repeat(":a", n) + "\r\n")
+		s, err := ParseSignature(f, DKIM)
+		if got := fmt.Sprint(err); want == "" && err != nil || want != "" && got != want || len(s.Headers) > 2000 {
+			t.Errorf("%d names: %d, %v", n, len(s.Headers), err)
+		}
+	}
+}

@@ -20,7 +20,7 @@ type hit struct {
 
 // match evaluates one mechanism, RFC 7208 §5. A finding that is not nil ends the check with it.
 func (e *evaluation) match(ctx context.Context, m *mechanism, domain string) (hit, *finding) {
-	h := hit{mechanism: m.text}
+	h := hit{mechanism: clip(m.text)}
 	switch m.name {
 	case "all":
 		h.matched = true
@@ -80,7 +80,7 @@ func (e *evaluation) include(ctx context.Context, m *mechanism, target string) (
 	f := e.checkHost(ctx, target)
 	switch f.status {
 	case mailauth.Pass:
-		return hit{matched: true, mechanism: m.text + " " + f.mechanism, network: f.network}, nil
+		return hit{matched: true, mechanism: clip(m.text) + " " + f.mechanism, network: f.network}, nil
 	case mailauth.Fail, mailauth.SoftFail, mailauth.Neutral:
 		return hit{}, nil
 	case mailauth.None:

@@ -76,7 +76,11 @@ func TestCheckSVG(t *testing.T) {
 		"two roots":      icon + icon,
 		"large":          in("<!--" + strings.Repeat("x", small().Icon) + "-->"),
 		"deep":           in(strings.Repeat("<g>", 100) + strings.Repeat("</g>", 100)),
-		"bytes":          in("<desc>\xff</desc>"),
+		"laughs": in(`<g id="a"><path d=""/></g><g id="b"><use href="#a"/><use href="#a"/></g>` +
+			`<g id="c"><use href="#b"/><use href="#b"/></g>`),
+		"itself": in(`<g id="a"><g xml:id="b"><use href=" #b"/></g></g>`),
+		"many":   in(strings.Repeat(`<use href="#g"/>`, 100)),
+		"bytes":  in("<desc>\xff</desc>"),
 	} {
 		if _, err := CheckSVG([]byte(text), small()); !errors.Is(err, ErrSVG) {
 			t.Errorf("%s: %v", name, err)

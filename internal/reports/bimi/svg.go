@@ -67,13 +67,36 @@ func CheckSVG(b []byte, l limits.Reports) ([]byte, error) {
 	if !c.root || !c.title {
 		return nil, fmt.Errorf("%w: it has no title", ErrSVG)
 	}
+	if err := c.repeats(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSVG, err)
+	}
 	return b, nil
 }
+
+// usesMost is how often a picture may repeat parts of itself.
+const usesMost = 64
 
 type svgCheck struct {
 	open        int
 	depth       int
 	root, title bool
+
+	ids    [][]string      // of the open elements
+	used   []string        // what use elements show again
+	nested map[string]bool // ids of elements with a use inside of them
+}
+
+// repeats refuses what is small to send and endless to draw: parts that repeat parts that repeat parts.
+func (c *svgCheck) repeats() error {
+	if len(c.used) > usesMost {
+		return fmt.Errorf("it repeats parts more than %d times", usesMost)
+	}
+	for _, id := range c.used {
+		if c.nested[id] {
+			return errors.New("it repeats a part that repeats another")
+		}
+	}
+	return nil
 }
 
 func (c *svgCheck) token(t xml.Token) error {
@@ -86,14 +109,46 @@ func (c *svgCheck) token(t xml.Token) error {
 		}
 	case xml.EndElement:
 		c.open--
+		c.ids = c.ids[:c.open]
 	case xml.StartElement:
 		c.open++
+		c.ids = append(c.ids, namesOf(t))
+		if t.Name.Local == "use" {
+			c.uses(t)
+		}
 		if c.open > c.depth {
 			return fmt.Errorf("it is nested deeper than %d", c.depth)
 		}
 		return c.element(t)
 	}
 	return nil
+}
+
+// uses notes a use element, and which elements it is part of.
+func (c *svgCheck) uses(e xml.StartElement) {
+	if c.nested == nil {
+		c.nested = map[string]bool{}
+	}
+	for _, names := range c.ids {
+		for _, id := range names {
+			c.nested[id] = true
+		}
+	}
+	for _, a := range e.Attr {
+		if a.Name.Local == "href" {
+			c.used = append(c.used, strings.TrimPrefix(strings.TrimSpace(a.Value), "#"))
+		}
+	}
+}
+
+// namesOf are what an element is referred to by: "id" or "xml:id".
+func namesOf(e xml.StartElement) (names []string) {
+	for _, a := range e.Attr {
+		if a.Name.Local == "id" {
+			names = append(names, strings.TrimSpace(a.Value))
+		}
+	}
+	return names
 }
 
 func (c *svgCheck) element(e xml.StartElement) error {

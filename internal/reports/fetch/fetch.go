@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -63,6 +64,10 @@ type Client struct {
 
 // headerBytes bounds the header of an answer.
 const headerBytes = 16 << 10
+
+// addressesMost is how many addresses of one host are tried: a stranger's DNS must not make this server
+// knock at a hundred doors.
+const addressesMost = 4
 
 // New returns a Client.
 func New(o Options) *Client {
@@ -174,13 +179,16 @@ func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
+	addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool {
+		return !c.o.AllowPrivate && !dns.Public(dns.Plain(a))
+	})
 	err = ErrInside
-	for _, a := range addrs {
-		if !c.o.AllowPrivate && !dns.Public(dns.Plain(a)) {
-			continue
-		}
+	for _, a := range addrs[:min(len(addrs), addressesMost)] {
+		// One that is silent must not take the time of the others.
+		one, cancel := context.WithTimeout(ctx, c.o.Limits.Fetch/addressesMost)
 		var conn net.Conn
-		conn, err = c.o.Dialer.DialContext(ctx, network, net.JoinHostPort(a.String(), strconv.Itoa(c.o.Port)))
+		conn, err = c.o.Dialer.DialContext(one, network, net.JoinHostPort(a.String(), strconv.Itoa(c.o.Port)))
+		cancel()
 		if err == nil {
 			return conn, nil
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -64,6 +65,31 @@ j.example. IN A 0.0.0.0`)
 	}
 	if _, err := New(Options{Limits: limits.Default().Reports}).Get(t.Context(), "https://a.example/", 1); err == nil {
 		t.Error("without a resolver something was asked")
+	}
+}
+
+// TestManyAddresses: of a host of very many addresses few are tried, and one that is silent leaves time for
+// the next.
+func TestManyAddresses(t *testing.T) {
+	t.Parallel()
+	names := dns.NewFake("")
+	for i := range 100 {
+		names.Add(fmt.Sprintf("a.example. IN A 192.0.2.%d\n", i+1))
+	}
+	l := limits.Default().Reports
+	l.Fetch = 400 * time.Millisecond
+	dialled := 0
+	c := New(Options{Resolver: names, Limits: l, Dialer: dialer(
+		func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if dialled++; dialled == 1 {
+				<-ctx.Done()
+			} else if ctx.Err() != nil {
+				t.Error("no time was left for the next")
+			}
+			return nil, errors.New("silent")
+		})})
+	if _, err := c.Get(t.Context(), "https://a.example/", 100); err == nil || dialled != addressesMost {
+		t.Errorf("%d were dialled, %v", dialled, err)
 	}
 }
 

@@ -98,6 +98,7 @@ func (c *Client) Begin(ctx context.Context) *Scanner { return &Scanner{c: c, ctx
 func (s *Scanner) Scan(r io.Reader) (Result, error) {
 	if s.s == nil {
 		var err error
+		// Only now: a message that cannot be read needs no connection.
 		if s.s, err = s.c.open(s.ctx); err != nil {
 			return Result{}, err
 		}
@@ -143,6 +144,7 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clamd: %w", filter.Cause(ctx, err))
 	}
+	// There is at most one answer to wait for; the rest of the room is for what comes unasked, see read.
 	s := &session{ctx: ctx, conn: conn, answers: make(chan string, 4), broken: make(chan struct{})}
 	s.release = filter.Bind(ctx, conn)
 	go s.read(c.answer)
@@ -200,6 +202,7 @@ func (s *session) next() (string, error) {
 	case a := <-s.answers:
 		return a, nil
 	case <-s.broken:
+		// Both may be ready: clamd says what is wrong, and goes.
 	}
 	select {
 	case a := <-s.answers: // it came before the end
@@ -214,6 +217,7 @@ const block = 64 << 10
 
 var blocks = sync.Pool{New: func() any { return new([4 + block]byte) }}
 
+// stream sends one stream in chunks, each behind its length, and reads what clamd says of it.
 func (s *session) stream(r io.Reader) (Result, error) {
 	s.sent++
 	if _, err := io.WriteString(s.conn, "zINSTREAM\x00"); err != nil {
@@ -236,9 +240,11 @@ func (s *session) stream(r io.Reader) (Result, error) {
 			return Result{}, fmt.Errorf("read message: %w", err)
 		}
 		if len(s.answers) > 0 {
+			// It has made up its mind: to send it the rest would only cost time.
 			return s.early(nil)
 		}
 	}
+	// A chunk of no bytes ends the stream. Were the connection closed instead, clamd would scan the part.
 	if _, err := s.conn.Write(make([]byte, 4)); err != nil {
 		return s.early(err)
 	}
@@ -273,6 +279,7 @@ func (s *session) parse(answer string, whole bool) (Result, error) {
 		s.over = true
 		return failure(what)
 	}
+	// From here on only what is certain is believed: the number of this stream, after the whole of it.
 	what, ours := strings.CutPrefix(rest, "stream: ")
 	if !ours || !numbered || !whole {
 		return Result{}, fmt.Errorf("%w: %q", ErrProtocol, filter.Clean(answer))
@@ -293,6 +300,7 @@ var unscannable = []string{
 	"CL_EMAXFILES", "limit exceeded",
 }
 
+// failure tells what is wrong with the message from what is wrong with clamd.
 func failure(what string) (Result, error) {
 	what = filter.Clean(strings.TrimSuffix(strings.TrimPrefix(what, "stream: "), "."))
 	for _, u := range unscannable {
@@ -318,6 +326,7 @@ var kinds = []struct {
 	{"PUA.", Suspect},
 }
 
+// kindOf takes what it does not know for a virus: a name that is missing above costs a message, not a house.
 func kindOf(name string) Kind {
 	for _, k := range kinds {
 		if strings.HasPrefix(name, k.prefix) {

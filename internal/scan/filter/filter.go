@@ -83,6 +83,7 @@ var ErrHeader = errors.New("header is too long for a filter")
 func Split(r io.Reader, limit int) (header []byte, body io.Reader, err error) {
 	in := bufio.NewReaderSize(r, 32<<10)
 	for {
+		// ReadSlice gives a line that is longer than its buffer in pieces: an empty piece is no blank line.
 		line, err := in.ReadSlice('\n')
 		header = append(header, line...)
 		whole := len(header) == len(line) || len(line) < len(header) && header[len(header)-len(line)-1] == '\n'
@@ -123,7 +124,7 @@ func Clean(s string) string {
 		if r < ' ' || r >= 0x7f && r <= 0x9f || r == '\u2028' || r == '\u2029' || r == 0xfffd {
 			r = ' '
 		}
-		if b.Len()+4 > most {
+		if b.Len()+4 > most { // a rune has at most four bytes
 			break
 		}
 		b.WriteRune(r)

@@ -74,13 +74,10 @@ func (c *Client) Close() { c.pool.close() }
 type session struct {
 	*wire
 	c     *Client
-	skip  uint32 // what the milter does not want
-	who   caller // whom the milter was told of
-	count int    // messages that were told
-
-	// While it is kept, see rest.
-	silent <-chan bool
-	timer  clock.Timer
+	skip  uint32      // what the milter does not want
+	who   caller      // whom the milter was told of
+	count int         // messages that were told
+	timer clock.Timer // ends it while it is kept
 }
 
 // Ping connects and agrees upon options.
@@ -162,6 +159,7 @@ func (s *session) negotiate() error {
 	}
 	code, data, err := s.next()
 	if err != nil {
+		// libmilter says nothing of its reasons, so that the likeliest is named beside the error.
 		return errors.Join(errWants, err)
 	}
 	if code != cmdOptions || len(data) < 12 {
@@ -179,5 +177,8 @@ func (s *session) negotiate() error {
 	}
 	// Of the lists of macros that may follow (version 6) nothing is needed: it gets all that we have.
 	s.skip = skip
+	if got < hasData {
+		s.skip |= noData // it would take an unknown command for a broken connection
+	}
 	return nil
 }

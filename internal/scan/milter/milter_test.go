@@ -254,8 +254,12 @@ func TestNegotiation(t *testing.T) {
 			t.Errorf("%+v is fine", f)
 		}
 	}
-	if err := client(t, &fake{version: 2}).Ping(t.Context()); err != nil {
-		t.Error(err)
+	for version, knows := range map[uint32]bool{2: false, 3: false, 4: true, 6: true} {
+		f := &fake{version: version}
+		check(t, f)
+		if told := f.letters(); strings.Contains(told, "T") != knows {
+			t.Errorf("version %d is told %s", version, told)
+		}
 	}
 }
 

@@ -3,9 +3,9 @@ package milter
 import (
 	"errors"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"tram/internal/clock"
@@ -49,6 +49,7 @@ func (p *pool) enter() {
 	}
 }
 
+// leave is for one that was in use and is closed or kept now.
 func (p *pool) leave() {
 	p.mu.Lock()
 	p.inUse--
@@ -73,7 +74,9 @@ func (p *pool) take(who caller) *session {
 		p.kept = slices.Delete(p.kept, i, i+1)
 		p.inUse++
 		p.mu.Unlock()
-		if s.wake() {
+		s.timer.Stop()
+		// A milter that restarts, or that has its own idea of how long to wait, has ended it by now.
+		if s.quiet() {
 			s.heard = false
 			return s
 		}
@@ -85,9 +88,9 @@ func (p *pool) take(who caller) *session {
 // keep takes over a connection that is in use and has no message on it; leave follows all the same.
 func (p *pool) keep(s *session) {
 	p.mu.Lock()
+	// This one is counted among those in use still, so that it fits if they are not more than may be.
 	full := p.closed || len(p.kept)+p.inUse > p.most
 	if !full {
-		s.rest()
 		s.timer = p.clock.AfterFunc(p.idle, func() { p.expire(s) })
 		p.kept = append(p.kept, s)
 	}
@@ -122,34 +125,31 @@ func (p *pool) close() {
 	}
 }
 
-// rest begins the time in which nothing may come from the milter. Whatever does come, even the end, makes
-// the connection useless: read later, it would be taken for the answer to another message.
-func (s *session) rest() {
-	silent := make(chan bool, 1)
-	s.silent = silent
-	go func() {
-		var b [1]byte
-		n, err := s.conn.Read(b[:])
-		silent <- n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
-	}()
-}
-
-// past is a deadline that is over.
-var past = time.Unix(1, 0)
-
-// wake ends that time and reports whether the connection can be used.
-func (s *session) wake() bool {
-	s.timer.Stop()
-	if err := s.conn.SetReadDeadline(past); err != nil {
-		<-s.silent // the connection is closed, so that reading has ended
+// quiet reports whether a connection that was kept can be used: nothing has come since, not even the end.
+// What has come would be taken for the answer to a message that the milter has not seen.
+func (s *session) quiet() bool {
+	// A read with a deadline that is over would not do: it reports the deadline without having looked.
+	c, ok := s.conn.(syscall.Conn)
+	if !ok {
 		return false
 	}
-	return <-s.silent
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var got error
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, got = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		return true
+	})
+	// Nothing to read is the only good news: zero bytes without an error are the end.
+	return err == nil && (errors.Is(got, syscall.EAGAIN) || errors.Is(got, syscall.EINTR))
 }
 
 // dismiss ends a connection that was kept.
 func (s *session) dismiss() {
-	s.wake()
+	s.timer.Stop()
 	s.quit()
 	_ = s.conn.Close()
 }

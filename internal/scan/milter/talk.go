@@ -35,6 +35,7 @@ var stages = []func(*talk) error{
 // opening is how many stages come once on a connection: what they tell holds for all its messages.
 const opening = 2
 
+// run tells the message, stage by stage, until the milter has decided or has heard all.
 func (t *talk) run() error {
 	skipped := opening
 	if t.count++; t.count == 1 {
@@ -98,6 +99,8 @@ func (t *talk) tell(cmd byte, silent uint32, data ...[]byte) error {
 	return t.answer(false)
 }
 
+// connect tells who the client is, in the form of the protocol: a letter for the family, the port, which
+// nobody here remembers, and the address. Without an address (LMTP over a socket) the family is unknown.
 func (t *talk) connect() error {
 	name := t.m.Name
 	family, port, addr := byte('U'), uint16(0), ""
@@ -106,7 +109,7 @@ func (t *talk) connect() error {
 		if a.Is6() {
 			family, addr = '6', "IPv6:"+addr
 		}
-		if name == "" {
+		if name == "" { // as sendmail writes it, and milters look for
 			name = "[" + strings.TrimPrefix(addr, "IPv6:") + "]"
 		}
 	}
@@ -125,6 +128,8 @@ func (t *talk) connect() error {
 	return t.tell(cmdConnect, noReplyConn, b)
 }
 
+// helo tells the greeting. What is known of the encryption goes with it, because the session that is told is
+// the one after STARTTLS.
 func (t *talk) helo() error {
 	protocol, cipher, _ := strings.Cut(t.m.TLS, " ")
 	err := t.macros(cmdHelo, "{tls_version}", protocol, "{cipher}", cipher)
@@ -134,6 +139,7 @@ func (t *talk) helo() error {
 	return t.tell(cmdHelo, noReplyHelo, appendText(nil, t.m.HELO))
 }
 
+// mail tells the sender, and the account that submits the message: signing milters go by that.
 func (t *talk) mail() error {
 	method := ""
 	if t.m.User != "" {
@@ -154,6 +160,7 @@ func (t *talk) rcpt() error {
 	for _, to := range t.m.Recipients {
 		_, host, _ := strings.Cut(to, "@")
 		err := t.macros(cmdRcpt, "i", t.m.ID, "{rcpt_mailer}", "local", "{rcpt_host}", host, "{rcpt_addr}", to)
+		// Macros are told also to a milter that does not want the command: it may look at them later.
 		if err == nil && t.skip&noRcpt == 0 {
 			err = t.tell(cmdRcpt, noReplyRcpt, appendText(nil, "<"+to+">"))
 		}
@@ -164,6 +171,7 @@ func (t *talk) rcpt() error {
 	return nil
 }
 
+// data only announces the message.
 func (t *talk) data() error {
 	if err := t.macros(cmdData, "i", t.m.ID); err != nil || t.skip&noData != 0 {
 		return err
@@ -223,6 +231,7 @@ func (t *talk) header(header []byte) error {
 		if t.skip&leadSpace == 0 {
 			value = strings.TrimPrefix(value, " ")
 		}
+		// Folded lines are told with LF alone, as sendmail does: milters that sign count on it.
 		value = strings.ReplaceAll(value, "\r\n", "\n")
 		b := appendText(appendText(nil, string(f.Name)), value)
 		if err := t.tell(cmdHeader, noReplyHdr, b); err != nil || t.decide {
@@ -232,6 +241,7 @@ func (t *talk) header(header []byte) error {
 	return nil
 }
 
+// headerEnd is the last moment to decide before the body.
 func (t *talk) headerEnd() error {
 	if t.skip&noHeaderEnd != 0 {
 		return nil
@@ -239,6 +249,8 @@ func (t *talk) headerEnd() error {
 	return t.tell(cmdHeaderEnd, noReplyEnd)
 }
 
+// body tells the body in the largest chunks that libmilter takes: those of sendmail are as large, and some
+// milters count on no more.
 func (t *talk) body(r io.Reader) error {
 	if t.skip&noBody != 0 {
 		return nil
@@ -261,6 +273,7 @@ func (t *talk) body(r io.Reader) error {
 	return nil
 }
 
+// end asks for the decision. Only here a milter may change something.
 func (t *talk) end() error {
 	if err := t.macros(cmdBodyEnd, "i", t.m.ID); err != nil {
 		return err
@@ -315,6 +328,7 @@ func (t *talk) refuse(code byte, data []byte) error {
 	case ansDiscard:
 		t.result.Hold = "the milter discards it"
 	case ansReplyCode:
+		// Its own words. A reply that is none (a code of success, half a line) is a failure, not a refusal.
 		reply, err := parseReply(string(bytes.TrimRight(data, "\x00")))
 		t.result.Refuse = reply
 		return err
@@ -324,7 +338,8 @@ func (t *talk) refuse(code byte, data []byte) error {
 	return nil
 }
 
-// parseReply reads "550 5.7.1 text", or several such lines.
+// parseReply reads "550 5.7.1 text", or several such lines with one code. Control characters are taken out,
+// as the text goes to the sender and into the log.
 func parseReply(s string) (smtp.Reply, error) {
 	var r smtp.Reply
 	for i, line := range strings.Split(strings.ReplaceAll(strings.TrimRight(s, "\r\n"), "\r\n", "\n"), "\n") {
@@ -345,13 +360,15 @@ func parseReply(s string) (smtp.Reply, error) {
 	return r, nil
 }
 
-// change takes a wish for the message.
+// change takes a wish for the message. What is taken is bounded, and must be able to stand in a message: a
+// milter is believed about its opinion, not about its grammar.
 func (t *talk) change(code byte, data []byte) error {
 	if code == ansQuarantine {
 		t.result.Hold = "quarantine: " + filter.Clean(string(bytes.TrimRight(data, "\x00")))
 		return nil
 	}
 	if code == ansInsertHeader {
+		// Behind its place among the fields it is built as one to be added.
 		if len(data) < 4 {
 			return fmt.Errorf("%w: a field without its place", ErrProtocol)
 		}
@@ -395,6 +412,7 @@ func formatField(name, value string) (string, error) {
 		if strings.ContainsAny(line, "\r\x00") {
 			return "", fmt.Errorf("%w: %s", errField, name)
 		}
+		// A line of the value that does not begin with white space would be a field of its own.
 		if i > 0 {
 			if strings.TrimSpace(line) == "" {
 				continue // RFC 5322 §3.2.2: no line of white space alone

@@ -52,7 +52,8 @@ const (
 	offered = actAddHeaders | actQuarantine
 )
 
-// What a milter may ask not to be sent, and not to be waited for.
+// What a milter may ask not to be sent (no…), and not to be waited for (noReply…): no answer comes then. Only
+// milters of version 6 know the latter.
 const (
 	noConnect   = 0x1
 	noHelo      = 0x2
@@ -83,6 +84,7 @@ const (
 const (
 	version    = 6
 	minVersion = 2
+	hasData    = 4 // the version that brought cmdData
 	bodyChunk  = 65535
 )
 
@@ -98,11 +100,13 @@ type wire struct {
 	heard bool // a packet came
 }
 
+// newWire makes one of a connection. The buffer for writing is larger, as a header is many small packets.
 func newWire(c net.Conn, most int) *wire {
 	return &wire{conn: c, in: bufio.NewReaderSize(c, 4<<10), out: bufio.NewWriterSize(c, 32<<10), most: most}
 }
 
-// put buffers a packet.
+// put buffers a packet; next sends it. So a stage is one write, and those that are not answered go with the
+// next that is.
 func (w *wire) put(cmd byte, parts ...[]byte) error {
 	n := 1
 	for _, p := range parts {
@@ -129,6 +133,7 @@ func (w *wire) next() (byte, []byte, error) {
 	if _, err := io.ReadFull(w.in, head[:]); err != nil {
 		return 0, nil, err
 	}
+	// The length is believed only as far as the limit: memory is taken for it before a byte has come.
 	n := binary.BigEndian.Uint32(head[:])
 	if n == 0 || uint64(n) > uint64(w.most) {
 		return 0, nil, fmt.Errorf("%w: a packet of %d bytes", ErrProtocol, n)

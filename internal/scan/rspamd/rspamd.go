@@ -115,6 +115,7 @@ func (c *Client) Check(ctx context.Context, m *filter.Message) (Result, error) {
 	return c.parse(resp, body)
 }
 
+// do sends a question and reads the answer to its end, so that the connection can be used again.
 func (c *Client) do(req *http.Request) ([]byte, *http.Response, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -126,6 +127,7 @@ func (c *Client) do(req *http.Request) ([]byte, *http.Response, error) {
 		return nil, nil, fmt.Errorf("rspamd: %w", filter.Cause(req.Context(), err))
 	}
 	if len(body) > c.o.Answer {
+		// Cut off, it could still be good JSON that says something else.
 		return nil, nil, fmt.Errorf("%w: longer than %d bytes", ErrProtocol, c.o.Answer)
 	}
 	return body, resp, nil
@@ -176,6 +178,8 @@ type answer struct {
 
 var actions = []string{NoAction, Greylist, SoftReject, AddHeader, RewriteSubject, Reject}
 
+// parse reads an answer. Nothing in it is believed to be there: rspamd answers errors in JSON, too, and a
+// proxy before it answers as it likes.
 func (c *Client) parse(resp *http.Response, body []byte) (Result, error) {
 	var a answer
 	err := json.Unmarshal(body, &a)
@@ -206,6 +210,7 @@ func (c *Client) parse(resp *http.Response, body []byte) (Result, error) {
 	slices.SortFunc(r.Signs, func(a, b sign.Sign) int {
 		return cmp.Or(cmp.Compare(abs(b.Score), abs(a.Score)), cmp.Compare(a.Name, b.Name))
 	})
+	// Those that weigh least are left out, so that the sum stays about what rspamd meant.
 	r.Signs = r.Signs[:min(len(r.Signs), c.o.Signs)]
 	return r, nil
 }

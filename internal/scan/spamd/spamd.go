@@ -58,6 +58,7 @@ func (c *Client) Ping(ctx context.Context) (string, error) {
 
 // Check asks about a message.
 func (c *Client) Check(ctx context.Context, m *filter.Message) (Result, error) {
+	// SYMBOLS and not REPORT: the report is prose for people, several kilobytes of it.
 	head := "SYMBOLS SPAMC/1.5\r\n"
 	if c.o.User != "" {
 		head += "User: " + c.o.User + "\r\n"
@@ -70,6 +71,8 @@ func (c *Client) Check(ctx context.Context, m *filter.Message) (Result, error) {
 	return c.parse(answer)
 }
 
+// ask sends a question, with the message if there is one, and reads until spamd ends the connection, which
+// is how an answer ends.
 func (c *Client) ask(ctx context.Context, head string, m *filter.Message) (string, error) {
 	conn, err := c.o.Address.Dial(ctx)
 	if err != nil {
@@ -85,6 +88,7 @@ func (c *Client) ask(ctx context.Context, head string, m *filter.Message) (strin
 	if err == nil {
 		err = out.Flush()
 	}
+	// Before the answer is looked at: to what was not the message, spamd may well say that it is fine.
 	var own *readError
 	if errors.As(err, &own) {
 		return "", err
@@ -94,7 +98,7 @@ func (c *Client) ask(ctx context.Context, head string, m *filter.Message) (strin
 	switch {
 	case len(b) > c.o.Answer:
 		return "", fmt.Errorf("%w: longer than %d bytes", ErrProtocol, c.o.Answer)
-	case len(b) > 0 && readErr == nil:
+	case len(b) > 0 && readErr == nil: // whether it is whole, parse will see
 		return string(b), nil
 	case err == nil:
 		if err = readErr; err == nil {
@@ -172,9 +176,11 @@ func (c *Client) parse(answer string) (Result, error) {
 			return Result{}, fmt.Errorf("%w: %q", ErrProtocol, filter.Clean(line))
 		}
 	}
+	// A length that is not told is no fault; one that is must be there, or rules are missing.
 	if !whole || !judged || length > len(body) {
 		return Result{}, fmt.Errorf("%w: cut short", ErrProtocol)
 	}
+	// The rules' names are for people and lists; versions separate them by commas or by lines.
 	for rule := range strings.FieldsFuncSeq(body, func(r rune) bool { return r <= ' ' || r == ',' }) {
 		if len(result.Rules) == c.o.Rules {
 			break
@@ -199,6 +205,7 @@ func parseSpam(value string) (Result, error) {
 	var errs [2]error
 	r.Score, errs[0] = strconv.ParseFloat(strings.TrimSpace(score), 64)
 	r.Required, errs[1] = strconv.ParseFloat(strings.TrimSpace(required), 64)
+	// ParseFloat reads "NaN", too, which is neither above nor below any threshold.
 	if math.IsNaN(r.Score+r.Required) || math.IsInf(r.Score+r.Required, 0) {
 		return r, ErrProtocol
 	}

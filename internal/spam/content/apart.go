@@ -344,7 +344,8 @@ func (c *cutter) cutAt(t string, exact bool) error {
 // entity yields a piece as a part: its body from every place where it may begin. The piece begins at from,
 // and bodies are those that were yielded already; nil knows none.
 func (s *readings) entity(name string, b []byte, depth, from int, bodies map[bodySpan]bool) error {
-	for _, at := range bodyStarts(b) {
+	looked := 0
+	for i, at := range bodyStarts(b) {
 		span := bodySpan{from + at, from + len(b), at > 0, s.base64, s.quoted}
 		if bodies[span] {
 			continue
@@ -352,11 +353,26 @@ func (s *readings) entity(name string, b []byte, depth, from int, bodies map[bod
 		if bodies != nil {
 			bodies[span] = true
 		}
-		if err := s.variants(name, b[at:], depth, at > 0); err != nil {
+		// A header holds no files: what finds them amid other lines has found those of the body with it.
+		amid := i == 0 || at < looked || holdsLines(b[looked:at])
+		if amid {
+			looked = at
+		}
+		if err := s.variants(name, b[at:], depth, ways{all: at > 0, amid: amid}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// holdsLines reports whether b has a line that decoders would pick out of a text.
+func holdsLines(b []byte) bool {
+	for line := range bytes.Lines(b) {
+		if line = bytes.TrimSpace(line); isBase64Word(line) || isUUBegin(line) {
+			return true
+		}
+	}
+	return false
 }
 
 // bodyStarts lists where the body of a part may begin: with the part itself, after its first empty line,

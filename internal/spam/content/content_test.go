@@ -241,7 +241,8 @@ func TestEverySignIsSeen(t *testing.T) {
 	}
 	for _, e := range Table {
 		kind, _, _ := strings.Cut(e.Name, "_")
-		if !seen[e.Name] && kind != "NAME" && e.Name != "ADDRESS_HOMOGRAPH" && !strings.Contains(e.Name, "_LOOKS_") && !slices.Contains(elsewhere, e.Name) {
+		if !seen[e.Name] && kind != "NAME" && e.Name != "ADDRESS_HOMOGRAPH" && !strings.Contains(e.Name, "_LOOKS_") &&
+			!strings.HasSuffix(e.Name, "_OTHER_ENDING") && !slices.Contains(elsewhere, e.Name) {
 			t.Errorf("no case shows %s", e.Name)
 		}
 		if e.Score <= 0 || e.English == "" || e.Vietnamese == "" || strings.HasSuffix(e.English, ".") {
@@ -353,6 +354,59 @@ func TestHostileInputEnds(t *testing.T) {
 			t.Errorf("%s: %d links", name, len(r.Links))
 		}
 		examine(t, strings.Replace(raw, "text/html", "text/plain", 1), Options{})
+	}
+}
+
+// TestWhatMailProgramsShow: text and links where a browser with scripts has none.
+func TestWhatMailProgramsShow(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]struct{ text, host string }{
+		"<noscript><p>hello <a href=http://evil.example/>there</a></noscript> end": {"hello there end", "evil.example"},
+		"<noscript><noscript><style>p{}</style>hello":                              {"hello", ""},
+		"<base href='http://evil.example/'><a href='login'>hello</a>":              {"hello", "evil.example"},
+		"<textarea>hello</textarea>":                                               {"hello", ""},
+	} {
+		r := examine(t, page1(body), Options{})
+		if got := strings.TrimSpace(r.Text); got != want.text {
+			t.Errorf("%s: %q", body, got)
+		}
+		if want.host != "" && (len(r.Links) != 1 || r.Links[0].Host != want.host) {
+			t.Errorf("%s: %+v", body, r.Links)
+		}
+	}
+}
+
+// TestFilesBeyondTheLimit: the list of files is bounded, what is judged is not, and what is not opened any
+// more is told.
+func TestFilesBeyondTheLimit(t *testing.T) {
+	t.Parallel()
+	l := limits.Default().Content
+	l.Files = 5
+	has := func(r *Report, name string) bool {
+		return slices.Contains(signsOf(r), name)
+	}
+	inside := make([]string, 0, 2*l.Files+2)
+	part := "--b1\r\nContent-Type: application/octet-stream; name=%s\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n"
+	many := top + "Content-Type: multipart/mixed; boundary=b1\r\n\r\n"
+	for i := range l.Files {
+		inside = append(inside, fmt.Sprintf("%d.txt", i), "hello")
+		many += fmt.Sprintf(part, "a.txt", "aGVsbG8=")
+	}
+	archive := zipped(t, append(inside, "run.exe", "MZ")...)
+	encoded := base64.StdEncoding.EncodeToString(archive)
+	for name, raw := range map[string]string{
+		"FILE_PROGRAM":     many + fmt.Sprintf(part, "run.exe", "TVo=") + "--b1--\r\n",
+		"FILE_UNSCANNABLE": many + fmt.Sprintf(part, "a.zip", encoded) + "--b1--\r\n",
+	} {
+		r := examine(t, raw, Options{Limits: l})
+		if !has(r, name) || len(r.Files) > l.Files {
+			t.Errorf("%s: %+v, %d files", name, r.Signs, len(r.Files))
+		}
+	}
+	r := examine(t, top+"Content-Type: multipart/mixed; boundary=b1\r\n\r\n"+fmt.Sprintf(part, "a.zip", encoded)+"--b1--\r\n",
+		Options{Limits: l})
+	if !has(r, "FILE_PROGRAM") || len(r.Files) > l.Files {
+		t.Errorf("in an archive: %+v, %d files", r.Signs, len(r.Files))
 	}
 }
 

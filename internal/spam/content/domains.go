@@ -135,14 +135,27 @@ func (d *Domains) Has(host string) bool {
 	return ok && d.names[dom.org]
 }
 
-// imitated finds the domain of the set that h imitates, "" for none. With strict, another ending of the
-// same name is an imitation, too.
-func (d *Domains) imitated(h domain, strict bool) string {
+// imitated finds the domain of the set that h imitates, "" for none.
+func (d *Domains) imitated(h domain) string {
 	if d == nil || d.names[h.org] {
 		return ""
 	}
 	for i := range d.list {
-		if h.imitates(&d.list[i], strict) {
+		if h.imitates(&d.list[i]) {
+			return d.list[i].org
+		}
+	}
+	return ""
+}
+
+// otherEnding finds the domain of the set whose name h bears with another ending, "" for none. That says
+// little: example.net and example.org are often two houses, and both honest.
+func (d *Domains) otherEnding(h domain) string {
+	if d == nil || d.names[h.org] || len(h.looks) < 5 {
+		return ""
+	}
+	for i := range d.list {
+		if h.label == d.list[i].label {
 			return d.list[i].org
 		}
 	}
@@ -150,14 +163,14 @@ func (d *Domains) imitated(h domain, strict bool) string {
 }
 
 // imitates reports whether h could be taken for d.
-func (h *domain) imitates(d *domain, strict bool) bool {
+func (h *domain) imitates(d *domain) bool {
 	n := len(d.looks)
 	switch {
 	case len(h.full) > len(d.org) && (strings.HasPrefix(h.full, d.lead[1:]) ||
 		strings.Contains(h.full, d.lead) || strings.Contains(h.full, d.dash)):
 		return true // the name leads another's: example.com.evil.net
 	case h.label == d.label:
-		return strict && n >= 5
+		return false // see otherEnding
 	case h.looks == d.looks:
 		return n >= 3
 	case n < 5 || len(h.label) < 4:
@@ -275,9 +288,11 @@ func Compare(rep *Report, own, known *Domains) []sign.Sign {
 		if !ok || own != nil && own.names[dom.org] || known != nil && known.names[dom.org] {
 			return
 		}
-		if of := own.imitated(dom, true); of != "" {
+		if of := own.imitated(dom); of != "" {
 			signs = addSign(signs, kind+"_LOOKS_OWN", host+" looks like "+of)
-		} else if of := known.imitated(dom, false); of != "" {
+		} else if of := own.otherEnding(dom); of != "" {
+			signs = addSign(signs, kind+"_OTHER_ENDING", host+" has the name of "+of)
+		} else if of := known.imitated(dom); of != "" {
 			signs = addSign(signs, kind+"_LOOKS_KNOWN", host+" looks like "+of)
 		}
 	}

@@ -101,9 +101,6 @@ func decodedSize(p *message.Part) int64 {
 
 // look examines a file that r reads from its beginning.
 func (x *examination) look(f *File, name string, r io.Reader) {
-	if len(x.rep.Files) >= x.o.Limits.Files {
-		return
-	}
 	x.rep.names++
 	var inside unpack.Result
 	switch {
@@ -115,20 +112,23 @@ func (x *examination) look(f *File, name string, r io.Reader) {
 			f.Marks = unpack.Page(b)
 		}
 	}
-	i := len(x.rep.Files)
-	x.rep.Files = append(x.rep.Files, *f)
-	x.judgeFile(&x.rep.Files[i], name)
+	x.list(*f, name)
 	for j := range inside.Entries {
-		if len(x.rep.Files) >= x.o.Limits.Files {
-			break
-		}
 		e := &inside.Entries[j]
-		x.rep.Files = append(x.rep.Files, File{
+		x.list(File{
 			Path: clean(f.Path+"/"+e.Path, 400), Type: e.Type, Size: e.Size, Marks: e.Marks, Inside: e.Depth,
-		})
-		x.judgeFile(&x.rep.Files[len(x.rep.Files)-1], e.Path)
+		}, e.Path)
 	}
 	x.say([]byte(inside.Text), x.o.Limits.Text-len(x.text))
+}
+
+// list judges a file and adds it to the report. Those that the list has no room for are judged, too: a
+// program must not get through behind five hundred pictures.
+func (x *examination) list(f File, name string) {
+	x.judgeFile(&f, name)
+	if len(x.rep.Files) < x.o.Limits.Files {
+		x.rep.Files = append(x.rep.Files, f)
+	}
 }
 
 // isMarkup reports whether a name says that a text is a page.
@@ -155,6 +155,9 @@ func (x *examination) open(f *File, name string, r io.Reader) unpack.Result {
 	}
 	if len(x.rep.Unscannable) >= manyTroubles {
 		return trouble("after others that could not be opened")
+	}
+	if x.rep.names > l.Files {
+		return trouble("after too many others")
 	}
 	if f.Size > l.FileBytes {
 		return trouble(fmt.Sprintf("larger than %d MiB", l.FileBytes>>20))

@@ -229,10 +229,13 @@ func mixedWord(s string) string {
 	return ""
 }
 
+// atSigns makes one of all that stands for an at sign.
+var atSigns = strings.NewReplacer("＠", "@", "﹫", "@", "(at)", "@", "[at]", "@", " at ", "@")
+
 // addressesIn yields what looks like addresses in a name: a word, an at sign of any kind, a domain.
 func addressesIn(s string) func(func(string) bool) {
 	return func(yield func(string) bool) {
-		s = strings.ToLower(strings.NewReplacer("＠", "@", "﹫", "@", "(at)", "@", "[at]", "@", " at ", "@").Replace(s))
+		s = strings.ToLower(atSigns.Replace(s))
 		for {
 			i := strings.IndexByte(s, '@')
 			if i < 0 {

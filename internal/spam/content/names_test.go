@@ -323,3 +323,27 @@ func TestDistance(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherEnding: our name with another ending is told, and is not called an imitation: two houses may
+// have a name each. One that somebody writes to is no reason for suspicion at all.
+func TestOtherEnding(t *testing.T) {
+	t.Parallel()
+	o := house()
+	for _, c := range []struct {
+		raw  string
+		want string
+	}{
+		{from("A <a@tramthu.net>"), "SENDER_OTHER_ENDING"},
+		{from("A <a@mail.tramthu.com.vn>"), "SENDER_OTHER_ENDING"},
+		{plain("see https://tramthu.net/ for more of it"), "LINK_OTHER_ENDING"},
+	} {
+		got := signsOf(examine(t, c.raw, o))
+		imitation := slices.ContainsFunc(got, func(name string) bool { return strings.Contains(name, "_LOOKS_") })
+		if !slices.Contains(got, c.want) || imitation {
+			t.Errorf("%.60q: %q, want %s", c.raw, got, c.want)
+		}
+	}
+	if got := signsOf(examine(t, from("A <a@paypal.net>"), o)); slices.Contains(got, "SENDER_OTHER_ENDING") {
+		t.Errorf("another ending of a name that is not ours: %q", got)
+	}
+}

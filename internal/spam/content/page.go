@@ -81,7 +81,7 @@ func (p *page) text(z *html.Tokenizer) {
 		}
 		parseSheet(string(z.Text()), p.classes)
 		return
-	case atom.Script, atom.Title, atom.Noscript, atom.Textarea:
+	case atom.Script, atom.Title:
 		return
 	}
 	b := z.Text()
@@ -182,6 +182,9 @@ func block(a atom.Atom) bool {
 func (p *page) open(z *html.Tokenizer) {
 	tag, more := z.TagName()
 	name := atom.Lookup(tag)
+	if name == atom.Noscript {
+		z.NextIsNotRawText() // no mail program runs scripts: it is shown
+	}
 	e := *p.top()
 	e.name = name
 	if block(name) {
@@ -240,7 +243,7 @@ func (p *page) open(z *html.Tokenizer) {
 func (p *page) act(name atom.Atom, href, action, refresh, kind string) {
 	p.raw = 0
 	switch name {
-	case atom.Style, atom.Title, atom.Noscript, atom.Textarea:
+	case atom.Style, atom.Title:
 		p.raw = name
 	case atom.Script:
 		p.raw = name
@@ -259,6 +262,8 @@ func (p *page) act(name atom.Atom, href, action, refresh, kind string) {
 	case atom.Img:
 		p.x.images++
 		p.inImage = true
+	case atom.Base:
+		p.x.link(href, "") // what other links lead to is said here
 	case atom.Meta:
 		if _, to, ok := strings.Cut(strings.ToLower(refresh), "url="); ok && kind == "refresh" {
 			p.x.add("LINK_REDIRECTED", to)

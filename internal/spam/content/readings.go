@@ -47,7 +47,7 @@ func Readings(r io.ReaderAt, m *message.Message, o Options) iter.Seq2[Reading, e
 // readingBytes is how much may be read of a message in all ways together. A small message that takes much
 // work is made to do so.
 func readingBytes(l *limits.Content, size int64) int64 {
-	const anyway = 32 << 20
+	const anyway = 8 << 20
 	return min(l.ReadingBytes, anyway+l.ReadingTimes*size)
 }
 
@@ -66,6 +66,7 @@ type readings struct {
 	base64, quoted bool  // the encodings are named somewhere
 
 	doubt bool // the message is ambiguous: nothing its header says is believed
+	many  bool // a text holds more files than are taken out of one
 	buf   []byte
 }
 
@@ -186,7 +187,7 @@ func (s *readings) part(number string, p *message.Part) error {
 	}
 	said := p.Encoding != "7bit" && p.Encoding != "8bit" && p.Encoding != "binary"
 	s.base64, s.quoted = s.base64 || said, s.quoted || said
-	if err := s.variants(name, b, 0, said); err != nil {
+	if err := s.variants(name, b, 0, ways{all: said, amid: true}); err != nil {
 		return err
 	}
 	if !bytes.Contains(lower(b), []byte(announced)) {
@@ -247,19 +248,25 @@ var b64Class = func() (t [256]byte) {
 	return t
 }()
 
-// base64Check wants nothing but the alphabet and line ends, in groups of four, with padding at the end only.
-type base64Check struct{ n, pads int }
+// base64Check wants nothing but the alphabet and line ends, in lines of whole groups of four, with padding at
+// the end only.
+type base64Check struct {
+	n, pads int
+	ragged  bool // a line ended within a group
+}
 
 func (c *base64Check) check(b []byte) bool {
 	for _, x := range b {
 		switch b64Class[x] {
 		case b64Char:
-			if c.pads > 0 {
+			if c.pads > 0 || c.ragged {
 				return false
 			}
 			c.n++
 		case b64Pad:
 			c.pads++
+		case b64Line:
+			c.ragged = c.ragged || (c.n+c.pads)%4 != 0
 		case 0:
 			return false
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -338,6 +339,96 @@ func TestReadingsAreBounded(t *testing.T) {
 	}
 	for range Readings(strings.NewReader(top), message.Parse([]byte(top), limits.Default().Message), Options{}) {
 		break // a consumer that has seen enough
+	}
+}
+
+// TestDisputes: the decoders that are left out could not have made anything else.
+func TestDisputes(t *testing.T) {
+	t.Parallel()
+	every := map[string]func([]byte) []byte{
+		"tolerant": func(b []byte) []byte { return undo("base64", b) },
+		"pad":      func(b []byte) []byte { return decode64(b, stopAtPad) },
+		"junk":     func(b []byte) []byte { return decode64(b, stopAtJunk) },
+		"no pad":   func(b []byte) []byte { return decode64(b, skipPad) },
+		"URL":      func(b []byte) []byte { return decode64(b, urlAlphabet) },
+		"lines":    lines64,
+		"pure":     func(b []byte) []byte { b, _ = pureLines64(b); return b },
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	pieces := []string{"QUJD", "RUZH", "Qw==", "QWI=", "=", "x", "yz", "\r\n", "\n", "\r", " ", "-", "_", "!", "\x00", "\xff"}
+	s := &readings{base64: true, quoted: true}
+	for range 20_000 {
+		var body []byte
+		for range 1 + rnd.IntN(12) {
+			body = append(body, pieces[rnd.IntN(len(pieces))]...)
+		}
+		made := map[string]bool{"": true}
+		for d := range s.decodings(body, ways{all: true, amid: true}) {
+			made[string(d.b)] = true
+		}
+		for name, decode := range every {
+			if got := string(decode(body)); !made[got] {
+				t.Fatalf("%q: no reading is %q, which %s makes of it", body, got, name)
+			}
+		}
+	}
+}
+
+// TestReadingsDoNotRepeat: what pieces of a message share is decoded once, so that a large file in an
+// ambiguous message is far from what the limit takes for an attack.
+func TestReadingsDoNotRepeat(t *testing.T) {
+	t.Parallel()
+	e := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("A file of some size. "), 3000))
+	var file strings.Builder
+	for ; len(e) > 76; e = e[76:] {
+		file.WriteString(e[:70] + "=!\r\n")
+	}
+	w := wraps()
+	for _, name := range []string{"NUL", "two multiparts", "line without colon", "boundary: word"} {
+		raw := w[name](coded{cte: "base64", body: file.String()})
+		const room = 1 << 40
+		s := &readings{r: strings.NewReader(raw), m: message.Parse([]byte(raw), limits.Default().Message),
+			lim: limits.Default().Content, left: room, seen: sums{}, apart: sums{}, buf: make([]byte, 4096),
+			yield: func(Reading, error) bool { return true }}
+		if err := s.all(); err != nil {
+			t.Fatal(err)
+		}
+		if times := (room - s.left) / int64(len(raw)); times > s.lim.ReadingTimes*4/5 {
+			t.Errorf("%s: %d times the message", name, times)
+		}
+	}
+}
+
+// TestManyFilesInOneText: the last of many files in a text is seen, or it is said that there are too many.
+func TestManyFilesInOneText(t *testing.T) {
+	t.Parallel()
+	uu, run := "", ""
+	for _, p := range payloads() {
+		switch p.how {
+		case "uuencode without end":
+			uu = p.body
+		case "clean base64":
+			run = p.body + "\r\n\r\nand\r\n\r\n"
+		}
+	}
+	head := top + "Content-Type: text/plain\r\n\r\n"
+	for name, tc := range map[string]struct {
+		raw  string
+		seen bool
+	}{
+		"files":          {strings.Repeat("begin 644 a\r\n#86)C\r\nend\r\n", mostFiles-1) + uu, true},
+		"too many files": {strings.Repeat("begin 644 a\r\n#86)C\r\nend\r\n", mostFiles) + uu, false},
+		"runs":           {strings.Repeat("QUJDREVGR0hJSktMTU5PUFFS\r\n-\r\n", mostRuns-1) + run, true},
+		"too many runs":  {strings.Repeat("QUJDREVGR0hJSktMTU5PUFFS\r\n-\r\n", mostRuns) + run, false},
+	} {
+		all, err := union(t, head+tc.raw, Options{})
+		found := false
+		for _, b := range all {
+			found = found || strings.HasPrefix(b, eicar)
+		}
+		if tc.seen && (err != nil || !found) || !tc.seen && !errors.Is(err, ErrTooManyReadings) {
+			t.Errorf("%s: found %v, %v", name, found, err)
+		}
 	}
 }
 

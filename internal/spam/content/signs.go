@@ -65,10 +65,14 @@ var Table = []Entry{
 
 	{"SENDER_LOOKS_OWN", 4, "The sender's domain imitates one of this server's",
 		"Tên miền người gửi nhái tên miền của máy chủ này"},
+	{"SENDER_OTHER_ENDING", 1.5, "The sender's domain is one of this server's with another ending",
+		"Tên miền người gửi là tên miền của máy chủ này với phần đuôi khác"},
 	{"SENDER_LOOKS_KNOWN", 3, "The sender's domain imitates one that you write to",
 		"Tên miền người gửi nhái tên miền mà bạn vẫn thư từ"},
 	{"LINK_LOOKS_OWN", 3, "A link's domain imitates one of this server's",
 		"Tên miền trong liên kết nhái tên miền của máy chủ này"},
+	{"LINK_OTHER_ENDING", 1, "A link's domain is one of this server's with another ending",
+		"Tên miền trong liên kết là tên miền của máy chủ này với phần đuôi khác"},
 	{"LINK_LOOKS_KNOWN", 2, "A link's domain imitates one that you write to",
 		"Tên miền trong liên kết nhái tên miền mà bạn vẫn thư từ"},
 

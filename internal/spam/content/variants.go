@@ -13,10 +13,9 @@ import (
 const deepest = 3
 
 // variants yields a body as it is and by every decoder, whatever its header says of it. What comes out may
-// be a message or a multipart, which RFC 2045 §6.4 forbids and some programs look into. Without all, body may
-// have a header before it, and only decoders that find their data amid other lines are asked.
-func (s *readings) variants(name string, body []byte, depth int, all bool) error {
-	for v := range s.decodings(body, all) {
+// be a message or a multipart, which RFC 2045 §6.4 forbids and some programs look into.
+func (s *readings) variants(name string, body []byte, depth int, w ways) error {
+	for v := range s.decodings(body, w) {
 		if err := s.offerBytes(name+v.name, v.b); err != nil {
 			return err
 		}
@@ -29,6 +28,9 @@ func (s *readings) variants(name string, body []byte, depth int, all bool) error
 				return err
 			}
 		}
+	}
+	if s.many {
+		return ErrTooManyReadings
 	}
 	return nil
 }
@@ -62,13 +64,18 @@ type decoding struct {
 
 // decodings gives a body by every decoder that makes something of it. Decoders that cannot differ about it
 // are not asked one after the other: most of the work on a hostile message would be to find that out.
-func (s *readings) decodings(body []byte, all bool) iter.Seq[decoding] {
+func (s *readings) decodings(body []byte, w ways) iter.Seq[decoding] {
 	return func(yield func(decoding) bool) {
 		if !yield(decoding{b: body}) {
 			return
 		}
-		d := disputesIn(body)
-		if all && s.base64 || d == 0 {
+		d := unclean
+		if c := (base64Check{}); c.check(body) && c.end() {
+			d = 0
+		} else if w.all && s.base64 {
+			d = disputesIn(body)
+		}
+		if w.all && s.base64 || d == 0 {
 			// Where nothing is in dispute, it is a file even without a word about its encoding.
 			if b := decode64(body, 0); len(b) > 0 && !yield(decoding{", base64", b, true}) {
 				return
@@ -85,11 +92,7 @@ func (s *readings) decodings(body []byte, all bool) iter.Seq[decoding] {
 				}
 			}
 		}
-		// The rest finds its data amid other lines.
-		if b := pureLines64(body); len(b) > 0 && !yield(decoding{", base64 lines without others", b, true}) {
-			return
-		}
-		if all && s.quoted && bytes.IndexByte(body, '=') >= 0 {
+		if w.all && s.quoted && bytes.IndexByte(body, '=') >= 0 {
 			if b := undo("quoted-printable", body); len(b) > 0 && !yield(decoding{", quoted-printable", b, false}) {
 				return
 			}
@@ -97,17 +100,32 @@ func (s *readings) decodings(body []byte, all bool) iter.Seq[decoding] {
 				return
 			}
 		}
-		for i, b := range base64Runs(body) {
-			if i == 64 || !yield(decoding{", a run of base64 lines", b, true}) {
+		if !w.amid {
+			return
+		}
+		pure, runs := pureLines64(body)
+		if len(pure) > 0 && !yield(decoding{", base64 lines without others", pure, true}) {
+			return
+		}
+		for _, b := range runs[:min(len(runs), mostRuns)] {
+			if !yield(decoding{", a run of base64 lines", b, true}) {
 				return
 			}
 		}
-		for _, u := range uuBlocks(body, 64) {
+		files := uuBlocks(body, mostFiles+1)
+		for _, u := range files[:min(len(files), mostFiles)] {
 			if !yield(decoding{", uuencoded " + clean(u.name, 50), u.b, true}) {
 				return
 			}
 		}
+		s.many = s.many || len(runs) > mostRuns || len(files) > mostFiles
 	}
+}
+
+// ways says which decoders are asked.
+type ways struct {
+	all  bool // those of whole bodies: else there may be a header before it
+	amid bool // those that find their data amid other lines
 }
 
 // dispute is what decoders of base64 differ about.
@@ -121,11 +139,8 @@ const (
 	unclean                        // anything else that is not as it should be
 )
 
-// disputesIn finds what decoders may differ about in b; 0 says that they all agree.
+// disputesIn finds what decoders may differ about in b, which is not clean.
 func disputesIn(b []byte) (d dispute) {
-	if c := (base64Check{}); c.check(b) && c.end() {
-		return 0
-	}
 	var pad, junk, ragged bool
 	n := 0
 	for _, c := range b {
@@ -269,15 +284,42 @@ func lines64(b []byte) []byte {
 	return out
 }
 
-// pureLines64 decodes the lines that are base64 and nothing else, as one: junk in lines of its own goes.
-func pureLines64(b []byte) []byte {
+// mostRuns and mostFiles are how many runs of base64 lines, and how many uuencoded files, are taken out of one
+// text. A text with more has too many readings: what is passed over in silence is where a virus would be.
+const (
+	mostRuns  = 256
+	mostFiles = 64
+)
+
+// pureLines64 decodes the lines that are base64 and nothing else: as one, so that junk in lines of its own
+// goes, and each run of them by itself, where that is something else: a file amid a text. A run of words
+// alone is a list.
+func pureLines64(b []byte) (whole []byte, runs [][]byte) {
 	var pure []byte
+	var spans [][2]int // of runs in pure
+	begun, all, long := 0, 0, false
+	flush := func() {
+		if len(pure) > begun {
+			if all++; long && len(spans) <= mostRuns {
+				spans = append(spans, [2]int{begun, len(pure)})
+			}
+		}
+		begun, long = len(pure), false
+	}
 	for line := range bytes.Lines(b) {
 		if line = bytes.TrimSpace(line); isBase64Word(line) {
-			pure = append(pure, line...)
+			pure, long = append(pure, line...), long || len(line) >= fileLine
+		} else {
+			flush()
 		}
 	}
-	return decode64(pure, 0)
+	flush()
+	if all > 1 {
+		for _, r := range spans {
+			runs = append(runs, decode64(pure[r[0]:r[1]], 0))
+		}
+	}
+	return decode64(pure, 0), runs
 }
 
 // isBase64Word reports whether line has nothing but base64, in groups or not.
@@ -288,31 +330,6 @@ func isBase64Word(line []byte) bool {
 		}
 	}
 	return len(line) > 0
-}
-
-// base64Runs decodes each run of base64 lines by itself: a file amid a text. A run of words alone is a list.
-func base64Runs(b []byte) [][]byte {
-	var all [][]byte
-	var run []byte
-	long := false
-	flush := func() {
-		if long {
-			all = append(all, decode64(run, 0))
-		}
-		run, long = nil, false
-	}
-	for line := range bytes.Lines(b) {
-		if line = bytes.TrimSpace(line); isBase64Word(line) {
-			run, long = append(run, line...), long || len(line) >= fileLine
-		} else {
-			flush()
-		}
-		if len(all) >= 64 {
-			return all
-		}
-	}
-	flush()
-	return all
 }
 
 // looseQP decodes quoted-printable as loosely as anybody: escapes in small letters, an equals sign before

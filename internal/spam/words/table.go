@@ -158,7 +158,8 @@ func (t *table) catchUp(r kv.Reader, m meta) error {
 // load reads the rows of the table.
 func (t *table) load(r kv.Reader, m meta) error {
 	t.loaded = false
-	all := make([]entry, 0, m.words)
+	// The number is of a row that may be damaged: it is a hint, and the list grows if it must.
+	all := make([]entry, 0, min(max(m.words, 0), 1<<21))
 	err := r.Scan(kv.Prefix(rowKey(tableRow, t.owner)), func(_, value []byte) error {
 		var err error
 		all, err = readRow(all, value)

@@ -63,6 +63,7 @@ func ReadStream(in *bufio.Reader, most int) (string, bool) {
 	}
 }
 
+// verdict is the answer to a whole stream.
 func verdict(text string) string {
 	if strings.Contains(text, "EICAR") {
 		return "Eicar-Test FOUND"

@@ -6,7 +6,7 @@ import (
 	"net"
 )
 
-// Milter is a milter that lets everything pass and answers the end of a message with packets, each a
+// Milter is a milter of version 6 that lets everything pass and answers the end of a message with packets, each a
 // letter and its data.
 func Milter(end ...string) func(net.Conn) {
 	return func(c net.Conn) {
