@@ -72,7 +72,7 @@ var policyJobs = []job{
 		}
 		return s.policies.Refresh(ctx)
 	}},
-	{"certificates of policy hosts", 30 * time.Second, time.Hour, (*Server).certifyPolicyHosts},
+	{"certificates of policy hosts", 30 * time.Second, 10 * time.Minute, (*Server).certifyPolicyHosts},
 	{"keys of certificates", 20 * time.Minute, 6 * time.Hour, func(s *Server, ctx context.Context) error {
 		after := time.Duration(s.o.Config.TLSPolicy.NewKeyAfter) * 24 * time.Hour
 		return s.Certs.RollKeys(ctx, after, s.resolver())

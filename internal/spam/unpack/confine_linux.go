@@ -3,10 +3,12 @@ package unpack
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -99,3 +101,7 @@ func renewCPU(d time.Duration) error {
 	}
 	return nil
 }
+
+// apart puts the child into a process group of its own: Ctrl-C on a terminal is for the server, which lets
+// attachments that are in work be finished.
+func apart(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

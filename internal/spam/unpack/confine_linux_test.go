@@ -58,3 +58,18 @@ func TestSpaceWithoutProc(t *testing.T) {
 		}
 	}
 }
+
+// TestChildIsApart: what a terminal sends to the server's process group does not reach a child.
+func TestChildIsApart(t *testing.T) {
+	t.Parallel()
+	p := pool(t, "decode", limits.Default().Content)
+	c, err := p.start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.end()
+	group, err := unix.Getpgid(c.cmd.Process.Pid)
+	if err != nil || group != c.cmd.Process.Pid {
+		t.Errorf("the child %d is in group %d, %v", c.cmd.Process.Pid, group, err)
+	}
+}

@@ -179,6 +179,7 @@ func (p *Pool) start() (*child, error) {
 	cmd := exec.Command(p.o.Command[0], p.o.Command[1:]...)
 	cmd.Args[0] = "tram" // as people see it in a list of processes
 	cmd.Env, cmd.Dir = []string{"GOTRACEBACK=none", "GOMAXPROCS=2"}, "/"
+	apart(cmd)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start decoder: %w", err)
