@@ -120,10 +120,13 @@ func Run(ctx context.Context, o Options) []Line {
 		o.MailPort = 25
 	}
 	x := &exam{Options: o}
-	checks := []check{
-		(*exam).addresses, (*exam).reverse, (*exam).outwards, (*exam).blocked, (*exam).relay,
-		(*exam).certificates, (*exam).clock, (*exam).disk,
+	checks := []check{(*exam).relay, (*exam).certificates, (*exam).clock, (*exam).disk}
+	if o.DNS == nil {
+		return append([]Line{nobodyToAsk(o.Server.Hostname)}, x.all(ctx, checks)...)
 	}
+	checks = append([]check{
+		(*exam).addresses, (*exam).reverse, (*exam).outwards, (*exam).blocked,
+	}, checks...)
 	// Records of the host are the same for all domains: they are looked at once.
 	seen := map[string]bool{}
 	for _, d := range o.Domains {
@@ -138,6 +141,18 @@ func Run(ctx context.Context, o Options) []Line {
 			})
 		}
 	}
+	return x.all(ctx, checks)
+}
+
+// nobodyToAsk stands for all that the DNS would tell.
+func nobodyToAsk(host string) Line {
+	return Line{Check: "dns", About: host, Level: Unknown,
+		Text: "there is no name server to ask: nothing was looked at that others see of the server and its domains",
+		Do:   "run this on a server that has one ([dns] servers, or /etc/resolv.conf)"}
+}
+
+// all makes checks, some of them at once, and returns their lines in their order.
+func (x *exam) all(ctx context.Context, checks []check) []Line {
 	ctx, cancel := context.WithTimeout(ctx, whole)
 	defer cancel()
 	results := make([][]Line, len(checks))

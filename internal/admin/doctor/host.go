@@ -89,9 +89,6 @@ func (x *exam) reverse(ctx context.Context) []Line {
 }
 
 func (x *exam) reverseNames(ctx context.Context, addr netip.Addr) ([]string, error) {
-	if x.DNS == nil {
-		return nil, errNoResolver
-	}
 	names, _, err := x.DNS.PTR(ctx, addr)
 	if err == nil && len(names) == 0 {
 		err = dns.ErrNoRecord
@@ -117,7 +114,7 @@ func (x *exam) leadsBack(ctx context.Context, names []string, addr netip.Addr) (
 // outwards sees whether port 25 leads to the world: many networks close it.
 func (x *exam) outwards(ctx context.Context) []Line {
 	l := Line{Check: "port 25", About: "outwards"}
-	if x.DNS == nil || x.Dialer == nil || len(x.Probes) == 0 {
+	if x.Dialer == nil || len(x.Probes) == 0 {
 		return nil
 	}
 	var last error
@@ -166,7 +163,7 @@ func (x *exam) greeting(ctx context.Context, address string) (string, error) {
 
 // blocked asks the block lists about the addresses that mail leaves from.
 func (x *exam) blocked(ctx context.Context) []Line {
-	if x.DNS == nil || len(x.Lists) == 0 {
+	if len(x.Lists) == 0 {
 		return nil
 	}
 	var lines []Line
