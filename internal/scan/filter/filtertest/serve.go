@@ -6,6 +6,7 @@ package filtertest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"tram/internal/scan/filter"
 )
@@ -89,6 +91,22 @@ func Reset(c net.Conn) {
 	c.Close()
 }
 
+// patience is how long a server may hang before a test gives it up.
+const patience = 20 * time.Millisecond
+
+// Serve serves the fault. The context is the one to ask with: for a server that hangs it ends a while after
+// a connection has come, however long that took.
+func (f Fault) Serve(t testing.TB) (filter.Address, context.Context) {
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	return Serve(t, func(c net.Conn) {
+		if f.Hangs {
+			defer time.AfterFunc(patience, cancel).Stop()
+		}
+		f.Handle(c)
+	}), ctx
+}
+
 // Fault is a way to fail. Hangs says that it never ends by itself.
 type Fault struct {
 	Name   string
@@ -116,6 +134,7 @@ func Faults(half string) []Fault {
 			_, _ = io.WriteString(c, half[:len(half)/2])
 		}},
 		{"half an answer, then silence", true, func(c net.Conn) {
+			first(c) // an answer before the question is another fault, which HTTP's client sees at once
 			_, _ = io.WriteString(c, half[:len(half)/2])
 			Drain(c)
 		}},
