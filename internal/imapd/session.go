@@ -221,17 +221,12 @@ func (s *session) updateIn(a *account, fn func(tx *store.Tx) error) error {
 	return s.change(s.ctx, a, fn)
 }
 
-// freeing is update for what leaves less stored than before: it works on a full disk too.
-func (s *session) freeing(fn func(tx *store.Tx) error) error {
-	return s.freeingIn(s.account, fn)
-}
-
-// freeingSelected is freeing for the account that the selected mailbox is in.
+// freeingSelected is updateSelected for what leaves less stored than before: it works on a full disk too.
 func (s *session) freeingSelected(fn func(tx *store.Tx) error) error {
 	return s.freeingIn(s.sel.account, fn)
 }
 
-// freeingIn is freeing for any account.
+// freeingIn is freeingSelected for any account.
 func (s *session) freeingIn(a *account, fn func(tx *store.Tx) error) error {
 	return s.change(store.Freeing(s.ctx), a, fn)
 }

@@ -67,7 +67,6 @@ type repairer struct {
 	lost map[AccountID]map[EmailID][]blob.ID
 
 	done, total int64 // emails
-	reindex     bool
 }
 
 func (r *repairer) checker(report func(Finding)) *checker {
