@@ -7,11 +7,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
-	"net/netip"
-	"strconv"
-	"time"
 
 	"tram/internal/dns"
 )
@@ -27,9 +23,6 @@ func (e *fetchError) Error() string { return e.err.Error() }
 
 // Unwrap returns the cause.
 func (e *fetchError) Unwrap() error { return e.err }
-
-// errInside says that a policy host's addresses are all of inner networks, or of this machine.
-var errInside = errors.New("no public address")
 
 // headerBytes bounds the header of an answer over HTTPS.
 const headerBytes = 16 << 10
@@ -84,52 +77,18 @@ func webResult(err error) ResultType {
 }
 
 // client makes the one HTTP client of the room. It knows no proxy, keeps nothing (RFC 8461 §3.3: no
-// HTTP cache), and dials what dial allows.
+// HTTP cache), and dials what is public.
 func (f *Finder) client() *http.Client {
+	public := &dns.PublicDialer{
+		Resolver: f.o.Resolver, Dialer: f.o.Dialer, Port: f.o.HTTPSPort, Time: f.o.Limits.Fetch,
+		AllowPrivate: f.o.AllowPrivate,
+	}
 	return &http.Client{
 		Transport: &http.Transport{
-			DialContext: f.dial, DisableKeepAlives: true, DisableCompression: true,
+			DialContext: public.DialContext, DisableKeepAlives: true, DisableCompression: true,
 			TLSHandshakeTimeout: f.o.Limits.Fetch, MaxResponseHeaderBytes: headerBytes,
 			TLSClientConfig: &tls.Config{RootCAs: f.o.Roots, MinVersion: tls.VersionTLS12, Time: f.o.Clock.Now},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// dialOne is how long one of several addresses may take to answer.
-const dialOne = 15 * time.Second
-
-// dial connects to a policy host by the house's own resolver, at an address that a stranger's DNS may
-// name: never one of this machine or of a network behind it.
-func (f *Finder) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	addrs, _, err := f.o.Resolver.Addrs(ctx, host)
-	if err != nil {
-		return nil, err
-	}
-	err = fmt.Errorf("%s: %w", host, errInside)
-	for _, a := range addrs {
-		if !f.allowed(dns.Plain(a)) {
-			continue
-		}
-		one, cancel := context.WithTimeout(ctx, dialOne)
-		var c net.Conn
-		c, err = f.o.Dialer.DialContext(one, network,
-			net.JoinHostPort(a.String(), strconv.Itoa(f.o.HTTPSPort)))
-		cancel()
-		if err == nil {
-			return c, nil
-		}
-	}
-	return nil, err
-}
-
-func (f *Finder) allowed(a netip.Addr) bool {
-	if f.o.AllowPrivate {
-		return true
-	}
-	return dns.Public(a)
 }

@@ -45,7 +45,7 @@ func Author(header []byte) (smtp.Address, error) {
 	case n > 1:
 		return smtp.Address{}, ErrManyFrom
 	}
-	r := &reader{s: strings.NewReplacer("\r\n", "", "\n", "").Replace(string(from.Body))}
+	r := &reader{s: unfold.Replace(string(from.Body))}
 	return r.author()
 }
 
@@ -295,3 +295,6 @@ func Agrees(m *message.Message, a smtp.Address) bool {
 	}
 	return false
 }
+
+// unfold takes the line ends out of a field's body.
+var unfold = strings.NewReplacer("\r\n", "", "\n", "")

@@ -21,8 +21,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
-	"strconv"
 	"time"
 
 	"tram/internal/dns"
@@ -33,8 +31,6 @@ import (
 var (
 	// ErrURL says that an address is not one that is asked: no HTTPS, a user, a port, an IP address.
 	ErrURL = errors.New("not an https address of a host")
-	// ErrInside says that all of a host's addresses are of inner networks.
-	ErrInside = errors.New("host has no public address")
 	// ErrTooLarge says that an answer is larger than allowed.
 	ErrTooLarge = errors.New("answer is too large")
 )
@@ -65,10 +61,6 @@ type Client struct {
 // headerBytes bounds the header of an answer.
 const headerBytes = 16 << 10
 
-// addressesMost is how many addresses of one host are tried: a stranger's DNS must not make this server
-// knock at a hundred doors.
-const addressesMost = 4
-
 // New returns a Client.
 func New(o Options) *Client {
 	if o.Dialer == nil {
@@ -77,10 +69,13 @@ func New(o Options) *Client {
 	if o.Port == 0 {
 		o.Port = 443
 	}
+	public := &dns.PublicDialer{
+		Resolver: o.Resolver, Dialer: o.Dialer, Port: o.Port, Time: o.Limits.Fetch, AllowPrivate: o.AllowPrivate,
+	}
 	c := &Client{o: o}
 	c.http = &http.Client{
 		Transport: &http.Transport{
-			DialContext: c.dial, DisableKeepAlives: true, DisableCompression: true,
+			DialContext: public.DialContext, DisableKeepAlives: true, DisableCompression: true,
 			TLSHandshakeTimeout: o.Limits.Fetch, MaxResponseHeaderBytes: headerBytes,
 			TLSClientConfig: &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12, Time: o.Now},
 		},
@@ -164,34 +159,4 @@ func (c *Client) do(ctx context.Context, method, address, contentType string, bo
 		return nil, nil, fmt.Errorf("ask %.100s: %w", u.Host, err)
 	}
 	return resp, cancel, nil
-}
-
-// dial connects by the house's own resolver to an address that is nobody's inner one.
-func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	if c.o.Resolver == nil {
-		return nil, dns.ErrTemporary
-	}
-	addrs, _, err := c.o.Resolver.Addrs(ctx, host)
-	if err != nil {
-		return nil, err
-	}
-	addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool {
-		return !c.o.AllowPrivate && !dns.Public(dns.Plain(a))
-	})
-	err = ErrInside
-	for _, a := range addrs[:min(len(addrs), addressesMost)] {
-		// One that is silent must not take the time of the others.
-		one, cancel := context.WithTimeout(ctx, c.o.Limits.Fetch/addressesMost)
-		var conn net.Conn
-		conn, err = c.o.Dialer.DialContext(one, network, net.JoinHostPort(a.String(), strconv.Itoa(c.o.Port)))
-		cancel()
-		if err == nil {
-			return conn, nil
-		}
-	}
-	return nil, err
 }

@@ -49,7 +49,7 @@ j.example. IN A 0.0.0.0`)
 		func(context.Context, string, string) (net.Conn, error) { dialled++; return nil, errors.New("dialled") })})
 	for host := 'a'; host <= 'j'; host++ {
 		_, err := c.Get(t.Context(), "https://"+string(host)+".example/", 100)
-		if !errors.Is(err, ErrInside) {
+		if !errors.Is(err, dns.ErrInside) {
 			t.Errorf("%c: %v", host, err)
 		}
 	}
@@ -88,7 +88,7 @@ func TestManyAddresses(t *testing.T) {
 			}
 			return nil, errors.New("silent")
 		})})
-	if _, err := c.Get(t.Context(), "https://a.example/", 100); err == nil || dialled != addressesMost {
+	if _, err := c.Get(t.Context(), "https://a.example/", 100); err == nil || dialled != dns.DialAddrs {
 		t.Errorf("%d were dialled, %v", dialled, err)
 	}
 }
